@@ -1,0 +1,1 @@
+"""The HTTP side of Vitrine: a light FastAPI application that never imports torch."""

@@ -1,0 +1,96 @@
+// One stream per page: follow() keeps a single EventSource for all runs on it, because a browser allows only six
+// connections to a host. Everything it hears becomes an event on the document.
+//   vitrine:run {RunEvent}   vitrine:workers {workers, waiting, busy}   vitrine:connection {connected}
+(function () {
+  "use strict";
+  const vitrine = (window.vitrine = window.vitrine || {});
+  const ADDRESS = "/api/v1/events";
+  const FIRST_WAIT_MS = 1000;
+  const LONGEST_WAIT_MS = 15000;
+  const GATHER_MS = 40;
+
+  let source = null;
+  let keys = [];
+  let wanted = null;
+  let wait = FIRST_WAIT_MS;
+  let timer = 0;
+  let connected = null;
+
+  function tell(name, detail) {
+    document.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  function setConnected(now) {
+    if (connected === now) return;
+    connected = now;
+    tell("vitrine:connection", { connected: now });
+  }
+
+  function hear(name) {
+    return (message) => {
+      let detail;
+      try {
+        detail = JSON.parse(message.data);
+      } catch {
+        return;
+      }
+      tell(name, detail);
+    };
+  }
+
+  function close() {
+    clearTimeout(timer);
+    timer = 0;
+    if (source) source.close();
+    source = null;
+  }
+
+  function open() {
+    close();
+    keys = wanted || [];
+    const stream = new EventSource(keys.length ? `${ADDRESS}?runs=${keys.join(",")}` : ADDRESS);
+    source = stream;
+    stream.addEventListener("run", hear("vitrine:run"));
+    stream.addEventListener("workers", hear("vitrine:workers"));
+    stream.addEventListener("open", () => {
+      wait = FIRST_WAIT_MS;
+      setConnected(true);
+    });
+    stream.addEventListener("error", () => {
+      if (stream !== source) return;
+      setConnected(false);
+      // The browser reconnects by itself, from the last id, unless the server refused: then we ask again, less and less often.
+      if (stream.readyState !== EventSource.CLOSED) return;
+      close();
+      timer = setTimeout(open, wait);
+      wait = Math.min(LONGEST_WAIT_MS, wait * 2);
+    });
+  }
+
+  function sameRuns(one, other) {
+    return one.length === other.length && one.every((key, index) => key === other[index]);
+  }
+
+  /** Follows these runs from now on, and the workers. The new stream first tells how each run stands. */
+  function follow(runKeys) {
+    const next = [...new Set((runKeys || []).filter(Boolean))].sort();
+    if (wanted && sameRuns(wanted, next)) return;
+    wanted = next;
+    // Several changes in one go (a grid being filled) open one stream, not ten.
+    clearTimeout(timer);
+    timer = setTimeout(open, GATHER_MS);
+  }
+
+  function stop() {
+    wanted = null;
+    close();
+    setConnected(false);
+  }
+
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted && wanted) open();
+  });
+
+  vitrine.events = { follow, stop, following: () => (wanted || []).slice() };
+})();

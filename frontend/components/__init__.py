@@ -1,0 +1,1 @@
+"""Small functions that build one piece of the page each."""

@@ -1,0 +1,43 @@
+"""One renderer for each kind of result; kinds without one of their own are drawn from their layers.
+
+A renderer is a pure function ``(manifest, addresses, look) -> Rendering``. The registry is closed: a new method
+needs no renderer, a new *kind* of result needs one file here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from backend.contract.pictures import picture_count
+from backend.contract.results import Manifest, ResultKind
+from frontend.renderers import general, label_map, prediction, ranked_maps, scalar_map
+from frontend.renderers.pictures import picture_strip, with_pictures
+from frontend.renderers.rendering import Rendering
+from frontend.renderers.spec import Addresses
+
+Renderer = Callable[[Manifest, Addresses, dict[str, Any]], Rendering]
+
+RENDERERS: dict[ResultKind, Renderer] = {
+    ResultKind.SCALAR_MAP: scalar_map.render,
+    ResultKind.LABEL_MAP: label_map.render,
+    ResultKind.RANKED_MAPS: ranked_maps.render,
+    ResultKind.PREDICTION: prediction.render,
+}
+
+
+def render(manifest: Manifest, addresses: Addresses | None = None, look: dict[str, Any] | None = None) -> Rendering:
+    """Returns what a result looks like.
+
+    Args:
+        manifest: A finished or partial result.
+        addresses: Where its arrays are fetched; default: the API.
+        look: What somebody chose before (layer, number of groups), as a share keeps it.
+    """
+    addresses, look = addresses or Addresses(), look or {}
+    drawn = RENDERERS.get(manifest.kind, general.render)(manifest, addresses, look)
+    if manifest.partial or picture_count(manifest) == 1:
+        return drawn
+    viewer = with_pictures(manifest, addresses, drawn.viewer, look)
+    return replace(drawn, viewer=viewer, pictures=picture_strip(manifest, addresses, look))

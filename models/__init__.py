@@ -1,0 +1,1 @@
+"""Networks: finding, loading, preprocessing and tapping them. No queue, no web."""

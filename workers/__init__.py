@@ -1,0 +1,1 @@
+"""The side that computes: warm workers, the engine and the explanation methods."""
