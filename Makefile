@@ -19,12 +19,12 @@ $(PY):
 
 $(VENV)/installed: $(PY) pyproject.toml constraints.txt
 	@echo "Installing Vitrine into $(VENV). The first time this takes a few minutes: torch is large."
-	$(PIP) -e ".[web,worker,redis]"
+	$(PIP) -e ".[web,worker,captions,redis]"
 	@touch $@
 
 $(VENV)/installed-dev: $(PY) pyproject.toml constraints.txt
 	@echo "Installing Vitrine and its test tools into $(VENV). The first time this takes a few minutes: torch is large."
-	$(PIP) -q -e ".[web,worker,redis,dev]"
+	$(PIP) -q -e ".[web,worker,captions,redis,dev]"
 	@touch $@ $(VENV)/installed
 
 run: $(VENV)/installed ## Start Redis, a worker and the page; prints the address
