@@ -14,6 +14,7 @@ from torch import nn
 from backend.contract.problems import ProblemCode, ProblemError
 from backend.contract.schemas import ModelCard
 from models import hub
+from models.captioners import Captioner
 from models.catalogue import ModelCatalogue
 from models.description import Description, build
 from models.layout import Layout
@@ -39,6 +40,7 @@ class LoadedModel:
         size_bytes: Of parameters and buffers.
         layout: Where its spatial blocks are.
         source: Where it came from, so that it can be built again in another form; ``None`` for networks made by hand.
+        captioner: What writes sentences with the network; ``None`` for models that do not.
     """
 
     card: ModelCard
@@ -51,6 +53,7 @@ class LoadedModel:
     size_bytes: int
     layout: Layout
     source: ModelSource | None = None
+    captioner: Captioner | None = None
 
     @property
     def name(self) -> str:
