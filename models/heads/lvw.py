@@ -17,6 +17,10 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from models.heads.spatial_trunk import SpatialTrunk
+from models.loader import LoadedModel
+from models.taps import evaluation_mode
+
 EPS = 1e-4
 MAP_EPS = 1e-5
 CHUNK_BYTES = 256 * 2**20
@@ -126,6 +130,43 @@ class VisualWordNetwork(nn.Module):
         self.classifier = nn.Linear(word_count, class_count, bias=False)
         with torch.no_grad():
             self.classifier.weight.copy_(_start_weights(class_count, word_count, classifier_init))
+
+    @classmethod
+    def for_base(
+        cls,
+        model: LoadedModel,
+        *,
+        class_count: int,
+        word_count: int,
+        depth: int = 128,
+        classifier_init: Literal["nominal", "zero"] = "nominal",
+        train_trunk: bool = True,
+        trunk_of: LoadedModel | None = None,
+    ) -> VisualWordNetwork:
+        """Returns an untrained network on the trunk of a base model, on the base's device.
+
+        Args:
+            model: The base; never changed.
+            class_count: C.
+            word_count: P.
+            depth: D.
+            classifier_init: Start of the classifier.
+            train_trunk: ``True``: the trunk is a copy of its own; ``False``: it is the base's own, frozen.
+            trunk_of: Another model whose trunk is copied instead (the family's published weights).
+
+        Raises:
+            ValueError: If the base keeps no map of at least four cells.
+        """
+        trunk = SpatialTrunk.of(trunk_of or model, trainable=train_trunk)
+        network = cls(
+            trunk,
+            trunk_channels=trunk.shape(trunk_of or model)[0],
+            class_count=class_count,
+            word_count=word_count,
+            depth=depth,
+            classifier_init=classifier_init,
+        )
+        return network.to(model.device)
 
     def cells(self, pictures: Tensor) -> Tensor:
         """Returns cells ``[B, D, h, w]`` in 0-1 of pictures ``[B, 3, S, S]``."""
@@ -243,13 +284,20 @@ def project_words(network: VisualWordNetwork, loader: Iterable[Sequence[Tensor]]
     Raises:
         ValueError: If the loader yields no picture.
     """
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        best = _nearest_cells(network, loader)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+
+    def cells() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in loader:
+            with torch.autocast(device_type=network.words.device.type, enabled=False):
+                yield network.cells(batch[0].to(network.words.device)), batch[1]
+
+    return project_onto(network, cells())
+
+
+@torch.no_grad()
+def project_onto(network: VisualWordNetwork, batches: Iterable[tuple[Tensor, Tensor]]) -> Projection:
+    """Does the same as :func:`project_words` from cells ``[B, D, h, w]`` that were computed before, with labels."""
+    with evaluation_mode(network):
+        best = _nearest_cells(network, batches)
     if best is None:
         raise ValueError("projection needs at least one picture")
     distance, index, label, cell, vector = best
@@ -259,19 +307,15 @@ def project_words(network: VisualWordNetwork, loader: Iterable[Sequence[Tensor]]
 
 
 def _nearest_cells(
-    network: VisualWordNetwork, loader: Iterable[Sequence[Tensor]]
+    network: VisualWordNetwork, batches: Iterable[tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None:
     best: tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None = None
     seen = 0
-    for batch in loader:
-        pictures, labels = batch[0], batch[1]
-        with torch.autocast(device_type=network.words.device.type, enabled=False):
-            cells = network.cells(pictures.to(network.words.device))
-            cells = cells if cells.dtype == torch.float64 else cells.float()
-            found = _nearest_in_batch(network, cells)
-        distance, picture, cell, vector = found
+    for found_cells, labels in batches:
+        cells = found_cells if found_cells.dtype == torch.float64 else found_cells.float()
+        distance, picture, cell, vector = _nearest_in_batch(network, cells.to(network.words.device))
         index, label = picture + seen, labels.to(picture.device)[picture]
-        seen += len(pictures)
+        seen += len(cells)
         if best is None:
             best = (distance, index, label, cell, vector)
             continue
