@@ -202,6 +202,32 @@ class Engine:
             yield from answers.add(batch, scores)
         self._catch_up()
 
+    def each_masked(self, request: Request, run: Callable[[Tensor], T]) -> list[T]:
+        """Returns what ``run`` makes of the masked pictures, batch by batch; for networks that answer with other things.
+
+        Nothing is padded and the numbers stay float32. Between two batches the engine asks whether the run is still
+        wanted; a batch that does not fit is halved.
+
+        Args:
+            request: A scene and at least one mask.
+            run: Takes ``[n, 3, H, W]``, contiguous, on the device.
+
+        Raises:
+            ProblemError: ``out_of_memory``.
+        """
+
+        def run_some(start: int, stop: int) -> T:
+            self._check_cancelled()
+            started = time.perf_counter()
+            picture = request.scene.picture
+            pictures = torch.empty((stop - start, *picture.shape), dtype=picture.dtype, device=picture.device)
+            request.scene.show(request.masks.visible(start, stop), pictures)
+            answer = run(pictures)
+            self._count(stop - start, time.perf_counter() - started)
+            return answer
+
+        return self._halving(request.masks.count, run_some)
+
     def _score_twice(self, batch: Batch, score: Score) -> Tensor:
         """Scores the first batch of a half-precision run; falls back to float32 when the two disagree."""
         scores = self._score(batch, score)
@@ -234,7 +260,7 @@ class Engine:
             try:
                 parts.append(run(done, stop))
             except Exception as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 is_full = True
             if is_full:  # outside the handler, so that the failed batch is no longer held by its traceback
@@ -353,7 +379,8 @@ def _default_batch(device: torch.device, size: tuple[int, int]) -> int:
     return 1 << (smaller.bit_length() - 1)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether an error says that memory ran out, on a GPU or not."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()

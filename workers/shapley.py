@@ -10,19 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.shapley_plan import Plan, kernel, make_plan, stratum_size
+
 Bits = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
+__all__ = [
+    "GamesEstimate",
+    "Plan",
+    "ShapleyEstimate",
+    "estimate_from_pairs",
+    "exact_values",
+    "kernel",
+    "make_plan",
+    "play_games",
+    "preview_values",
+    "shapley_values",
+]
+
 CHUNK = 256
-EXACT_PLAYERS = 12
-SAMPLED_PAIRS = 1024
-MOST_PLAYERS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,54 +86,72 @@ def shapley_values(
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """Which pairs of complementary coalitions are evaluated, and in which order.
+class GamesEstimate:
+    """Values of the players of several games over the same coalitions.
 
     Attributes:
-        pairs: ``[P, M]`` bool; each row stands for itself and its complement.
-        sizes: ``[P]``, stratum: size of the smaller member.
-        first: Number of pairs of step 1 (one player alone, and all but one).
-        second: Number of pairs up to the end of step 2 (two of every further stratum).
-        chosen: ``{stratum: n_s}``.
-        exact: Whether the plan holds every coalition.
+        values: ``[M, T]``; each column sums to ``full - empty`` of its game.
+        std_error: ``[M, T]``, >= 0; zeros when exact, NaN while unknown.
+        coalitions: ``[N, M]`` bool, in the order of evaluation; the empty and the full one come first.
+        table: ``[N, T]``, the value of each coalition in each game.
+        exact: Whether every coalition was evaluated.
     """
 
-    pairs: Bits
-    sizes: NDArray[np.int64]
-    first: int
-    second: int
-    chosen: dict[int, int]
+    values: Floats
+    std_error: Floats
+    coalitions: Bits
+    table: Floats
     exact: bool
 
+    @property
+    def empty(self) -> Floats:
+        """``[T]``, value of nobody."""
+        values: Floats = self.table[0]
+        return values
 
-def make_plan(n_players: int, *, budget: int | None, seed: int) -> Plan:
-    """Returns the plan of a game; see :func:`shapley_values` for bounds and errors."""
-    coalitions = _checked_budget(n_players, budget)
-    exact = n_players <= 30 and coalitions >= 2**n_players
-    strata = {s: _stratum_size(n_players, s) for s in range(1, n_players // 2 + 1)}
-    chosen = dict(strata) if exact else _allocate(n_players, strata, (coalitions - 2) // 2)
-    random = np.random.default_rng(seed)
-    per_stratum = {s: _draw(n_players, s, count, strata[s], random) for s, count in chosen.items()}
-    first = per_stratum.get(1, np.zeros((0, n_players), bool))
-    second = [rows[:2] for s, rows in per_stratum.items() if s > 1]
-    third = [rows[2:] for s, rows in per_stratum.items() if s > 1]
-    rest = np.concatenate([*third, np.zeros((0, n_players), bool)])
-    rest = rest[random.permutation(len(rest))]
-    pairs = np.concatenate([first, *second, rest])
-    counts = pairs.sum(1)
-    return Plan(
-        pairs=pairs,
-        sizes=np.minimum(counts, n_players - counts).astype(np.int64),
-        first=len(first),
-        second=len(first) + sum(len(rows) for rows in second),
-        chosen=chosen,
-        exact=exact,
-    )
+    @property
+    def full(self) -> Floats:
+        """``[T]``, value of everybody."""
+        values: Floats = self.table[1]
+        return values
+
+    @property
+    def evaluations(self) -> int:
+        """Coalitions evaluated so far."""
+        return len(self.table)
+
+    def game(self, index: int) -> ShapleyEstimate:
+        """Returns one game alone."""
+        return ShapleyEstimate(
+            values=self.values[:, index],
+            empty=float(self.empty[index]),
+            full=float(self.full[index]),
+            std_error=self.std_error[:, index],
+            evaluations=self.evaluations,
+            exact=self.exact,
+        )
 
 
-def kernel(n_players: int, size: int) -> float:
-    """Returns the Shapley kernel weight of a coalition of ``size`` players, 0 < size < M."""
-    return (n_players - 1) / (comb(n_players, size) * size * (n_players - size))
+def play_games(
+    value: Callable[[Bits], Floats],
+    n_players: int,
+    n_games: int,
+    *,
+    budget: int | None = None,
+    seed: int = 0,
+    on_progress: Callable[[int, int, GamesEstimate | None], object] | None = None,
+) -> GamesEstimate:
+    """Returns the Shapley values of several games that are evaluated together; see :func:`shapley_values`.
+
+    Args:
+        value: Maps coalitions ``[B, M]`` to values ``[B, T]``.
+        n_players: M, 1-64.
+        n_games: T, at least 1.
+        budget: Most coalitions to evaluate.
+        seed: Draws the pairs when not all are taken.
+        on_progress: As in :func:`shapley_values`, with the estimate of all games.
+    """
+    return _run(value, n_players, n_games=n_games, budget=budget, seed=seed, on_progress=on_progress)
 
 
 def exact_values(table: Floats) -> Floats:
@@ -164,7 +193,7 @@ def estimate_from_pairs(
     n_players = pairs.shape[1]
     basis = _zero_sum_basis(n_players)
     seen = {int(s): int(count) for s, count in zip(*np.unique(sizes, return_counts=True), strict=True)}
-    weight_of = {s: kernel(n_players, s) * _stratum_size(n_players, s) / count for s, count in seen.items()}
+    weight_of = {s: kernel(n_players, s) * stratum_size(n_players, s) / count for s, count in seen.items()}
     weights = np.array([weight_of[int(s)] for s in sizes])
     signs = 2.0 * pairs - 1.0
     design = signs @ basis
@@ -200,6 +229,23 @@ def _play(
     n_games: int | None,
 ) -> tuple[Floats, ShapleyEstimate]:
     """Plays one game, or ``n_games`` at once when ``value`` answers ``[B, T]``; the estimate speaks of game 0."""
+
+    def tell(done: int, total: int, partial: GamesEstimate | None) -> object:
+        return None if on_progress is None else on_progress(done, total, None if partial is None else partial.game(0))
+
+    played = _run(value, n_players, n_games=n_games, budget=budget, seed=seed, on_progress=tell)
+    return played.table, played.game(0)
+
+
+def _run(
+    value: Callable[[Bits], Floats],
+    n_players: int,
+    *,
+    n_games: int | None,
+    budget: int | None,
+    seed: int,
+    on_progress: Callable[[int, int, GamesEstimate | None], object] | None,
+) -> GamesEstimate:
     plan = make_plan(n_players, budget=budget, seed=seed)
     board = _Board(plan, n_players, n_games)
     total = 2 + 2 * len(plan.pairs)
@@ -211,7 +257,7 @@ def _play(
             partial, announced = board.estimate(), max(board.n_pairs, 1)
         if on_progress is not None and on_progress(board.done, total, partial) is True:
             break
-    return board.all_values(), board.estimate()
+    return board.estimate()
 
 
 class _Board:
@@ -232,8 +278,15 @@ class _Board:
         return max(0, (self.done - 2) // 2)
 
     def chunks(self) -> list[Bits]:
-        first = 2 + 2 * self._plan.first  # at most 130, so step 1 is always one chunk
-        starts = [0, *range(first, len(self._order), CHUNK)]
+        """Returns the coalitions in portions that end where the pairs have doubled, so that estimates come early."""
+        starts = [0]
+        end = 2 + 2 * self._plan.first  # at most 130, so step 1 is always one chunk
+        pairs = max(1, self._plan.first)
+        while end < len(self._order):
+            starts.append(end)
+            n_pairs = (end - 2) // 2
+            pairs = 2 * pairs if n_pairs >= 2 * pairs else pairs
+            end = min(end + CHUNK, 2 + 4 * pairs)
         ends = [*starts[1:], len(self._order)]
         return [self._order[a:b] for a, b in zip(starts, ends, strict=True) if b > a]
 
@@ -247,24 +300,12 @@ class _Board:
         self._values.append(array.reshape(count, -1))
         self.done += count
 
-    def all_values(self) -> Floats:
+    def estimate(self) -> GamesEstimate:
         values: Floats = np.concatenate(self._values)
-        return values
+        phi, error, exact = self._solve(values)
+        return GamesEstimate(phi, error, self._order[: self.done], values, exact)
 
-    def estimate(self) -> ShapleyEstimate:
-        phi, error, exact = self._solve()
-        known = self._values[0]
-        return ShapleyEstimate(
-            values=phi[:, 0],
-            empty=float(known[0, 0]),
-            full=float(known[1, 0]),
-            std_error=error[:, 0],
-            evaluations=self.done,
-            exact=exact,
-        )
-
-    def _solve(self) -> tuple[Floats, Floats, bool]:
-        values = self.all_values()
+    def _solve(self, values: Floats) -> tuple[Floats, Floats, bool]:
         delta = values[1] - values[0]
         finished = self.done == len(self._order)
         if self._plan.exact and finished:
@@ -293,7 +334,7 @@ def _standard_error(
     scale = weights / np.maximum(1 - leverage, 0.1)
     variance = np.zeros((n_players, residual.shape[1]))
     for stratum, count in seen.items():
-        rest = 1 - count / _stratum_size(n_players, stratum)
+        rest = 1 - count / stratum_size(n_players, stratum)
         if rest <= 0 or count < 2:
             continue
         rows = sizes == stratum
@@ -309,63 +350,3 @@ def _zero_sum_basis(n_players: int) -> Floats:
     full = np.concatenate([np.ones((n_players, 1)), np.eye(n_players)[:, : n_players - 1]], axis=1)
     basis: Floats = np.linalg.qr(full)[0][:, 1:]
     return basis
-
-
-def _stratum_size(n_players: int, size: int) -> int:
-    count = comb(n_players, size)
-    return count // 2 if 2 * size == n_players else count
-
-
-def _checked_budget(n_players: int, budget: int | None) -> int:
-    if not 1 <= n_players <= MOST_PLAYERS:
-        raise ValueError(f"a game has 1 to {MOST_PLAYERS} players, not {n_players}")
-    if budget is None:
-        return 2**n_players if n_players <= EXACT_PLAYERS else 2 * n_players + 2 * SAMPLED_PAIRS
-    least = min(2**n_players, 4 * n_players)
-    if budget < least:
-        raise ValueError(f"{n_players} players need a budget of at least {least} coalitions, not {budget}")
-    return budget
-
-
-def _allocate(n_players: int, strata: dict[int, int], pairs: int) -> dict[int, int]:
-    """Returns how many pairs each stratum gets: all of the first, two of the others, then by weight."""
-    chosen = {s: strata[s] if s == 1 else min(2, strata[s]) for s in strata}
-    left = pairs - sum(chosen.values())
-    while left > 0:
-        open_strata = [s for s in strata if chosen[s] < strata[s]]
-        if not open_strata:
-            break
-        best = max(open_strata, key=lambda s: (strata[s] * kernel(n_players, s) / (chosen[s] + 1), -s))
-        chosen[best] += 1
-        left -= 1
-    return chosen
-
-
-def _draw(n_players: int, size: int, count: int, available: int, random: np.random.Generator) -> Bits:
-    """Returns ``count`` different pairs of a stratum, uniformly without replacement."""
-    if size == 1:
-        return np.eye(n_players, dtype=bool)[:available]
-    if 2 * count > available:
-        rows = _all_of_size(n_players, size)
-        return rows[random.permutation(len(rows))[:count]]
-    chosen: dict[bytes, Bits] = {}
-    while len(chosen) < count:
-        row = np.zeros(n_players, bool)
-        row[random.choice(n_players, size, replace=False)] = True
-        if 2 * size == n_players and not row[0]:
-            row = ~row
-        chosen.setdefault(row.tobytes(), row)
-    return np.stack(list(chosen.values()))
-
-
-def _all_of_size(n_players: int, size: int) -> Bits:
-    halved = 2 * size == n_players
-    tails = combinations(range(1, n_players), size - 1) if halved else combinations(range(n_players), size)
-    rows = []
-    for members in tails:
-        row = np.zeros(n_players, bool)
-        row[list(members)] = True
-        if halved:
-            row[0] = True
-        rows.append(row)
-    return np.stack(rows)
