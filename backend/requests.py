@@ -6,7 +6,7 @@ from typing import Any
 
 from backend.catalogue import CatalogueReader
 from backend.contract.artifacts import ArtifactStore
-from backend.contract.params import fill_params
+from backend.contract.params import fill_params, resolve_explainer
 from backend.contract.problems import Problem, ProblemCode, ProblemError, make_problem
 from backend.contract.schemas import MethodCard, ModelCard, RunRequest, RunSpec
 
@@ -88,6 +88,7 @@ def make_spec(request: RunRequest, image_ids: tuple[str, ...], model: ModelCard,
         )
     params = fill_params(method.params_schema, request.params)
     _validate_params(method.params_schema, params)
+    params = resolve_explainer(method.params_schema, params, method.name, model.explainers)
     return RunSpec(
         image_ids=image_ids,
         model=model.name,

@@ -11,6 +11,7 @@ import structlog
 import torch
 
 from backend.contract.artifacts import ArtifactStore, RedisArtifactStore
+from backend.contract.explainers import ExplainerShelf
 from backend.contract.problems import Problem
 from backend.contract.schemas import RunState
 from models.catalogue import ModelCatalogue
@@ -48,6 +49,7 @@ class Bench:
         loader: Models, kept warm.
         methods: Explanation methods by name.
         limit_s: Longest time for one run.
+        explainers: Where trained explainers are.
         flags: What may stop a run from outside.
         has_owner: Whether a worker writes ``ending`` together with the job's end (else the task does so itself).
         ending: How the run at hand ended, until it is written.
@@ -58,6 +60,7 @@ class Bench:
     loader: ModelLoader
     methods: Mapping[str, Method]
     limit_s: float
+    explainers: ExplainerShelf = field(default_factory=ExplainerShelf)
     flags: StopFlags = field(default_factory=StopFlags)
     has_owner: bool = False
     ending: Ending | None = None
@@ -79,6 +82,7 @@ def open_bench(settings: WorkerSettings, *, device: str) -> Bench:
         loader=ModelLoader(catalogue, device=device, budget_bytes=settings.model_budget_bytes),
         methods=find_methods(settings.methods_dir, on_error=_log_broken_method),
         limit_s=settings.job_timeout_s,
+        explainers=ExplainerShelf(settings.explainers_folder),
     )
 
 

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import workers.methods
 from backend.contract import names
+from backend.contract.explainers import ExplainerShelf
 from backend.contract.schemas import Capability, Catalogue, ModelCard
 from workers.measure import library_versions
 from workers.method import Method
@@ -54,9 +55,12 @@ def find_methods(extra_dir: Path | None = None, *, on_error: OnError | None = No
     return methods
 
 
-def build_catalogue(methods: Mapping[str, Method], models: ModelCatalogue) -> Catalogue:
-    """Returns what can be asked here: methods, models, and which go together."""
-    cards = tuple(models.cards())
+def build_catalogue(
+    methods: Mapping[str, Method], models: ModelCatalogue, explainers: ExplainerShelf | None = None
+) -> Catalogue:
+    """Returns what can be asked here: methods, models with their explainers, and which go together."""
+    shelf = explainers or ExplainerShelf()
+    cards = tuple(shelf.on_card(card) for card in models.cards())
     return Catalogue(
         methods=tuple(method.card() for method in sorted(methods.values(), key=lambda one: (one.place, one.name))),
         models=cards,
@@ -85,6 +89,26 @@ def publish_card(queue: redis.Redis, card: ModelCard, capabilities: Sequence[Cap
         pipeline.hset(names.CAPABILITIES, card.name, CAPABILITIES.dump_json(tuple(capabilities)).decode())
         pipeline.hset(names.CARDS, card.name, card.model_dump_json())
         pipeline.execute()
+
+
+def refresh_cards(
+    queue: redis.Redis, methods: Mapping[str, Method], explainers: ExplainerShelf, loaded: Mapping[str, str]
+) -> None:
+    """Writes the descriptions of named models again whose explainers came or went.
+
+    Args:
+        queue: Connection to the queue server.
+        methods: Explanation methods by name.
+        explainers: Where trained explainers are.
+        loaded: Digests of the weights in memory, by the model's name.
+    """
+    for data in queue.hgetall(names.CARDS).values():
+        if _is_broken(data):
+            continue
+        card = ModelCard.model_validate_json(data)
+        now = explainers.on_card(card, loaded.get(card.name))
+        if now != card:
+            publish_card(queue, now, find_capabilities(methods, now))
 
 
 def _drop_cards(queue: redis.Redis) -> None:

@@ -16,9 +16,10 @@ from PIL import Image
 from pydantic import ValidationError
 
 from backend.contract.artifacts import ArtifactStore, npy_to_array
+from backend.contract.explainers import ExplainerShelf
 from backend.contract.problems import ProblemCode, ProblemError
 from backend.contract.results import Manifest
-from backend.contract.schemas import ModelKind, Progress, RunSpec
+from backend.contract.schemas import ModelCard, ModelKind, Progress, RunSpec
 from workers import measure
 from workers.engine import Engine
 from workers.method import Context, MapArray, Method, Picture, Result, Stored
@@ -57,6 +58,7 @@ def execute(
     methods: Mapping[str, Method],
     emit: Callable[[Update], None],
     check_cancelled: Callable[[], None],
+    explainers: ExplainerShelf | None = None,
 ) -> Manifest:
     """Returns the manifest of a run after storing its arrays and, last of all, the manifest itself.
 
@@ -67,6 +69,7 @@ def execute(
         methods: What can be asked, by name.
         emit: Told of progress (at most eight times a second) and of partial results.
         check_cancelled: Raises when the run is no longer wanted; asked between any two batches.
+        explainers: Where trained explainers are; by default those that came with Vitrine.
 
     Raises:
         ProblemError: With words for people, when the question cannot be answered.
@@ -77,7 +80,8 @@ def execute(
     params = _read_params(method, spec)
     pictures = [_load_picture(store, image_id) for image_id in spec.image_ids]
     model = loader.load(spec.model)
-    _validate_question(spec, method, model)
+    shelf = explainers or ExplainerShelf()
+    _validate_question(spec, method, model, shelf.on_card(model.card, model.weights_digest))
     check_cancelled()
     recorder = Recorder(spec, store, method=method, model=model, pictures=[one.record for one in pictures])
     teller = _Teller(emit, recorder, total=method.cost(model.card, params))
@@ -94,6 +98,7 @@ def execute(
         check_cancelled=check_cancelled,
         fetch=lambda key: _fetch(store, key),
         load_model=loader.load,
+        explainers=shelf,
     )
     manifest = _run(method, context, recorder)
     if engine.rate is not None and engine.passes >= MEASURED_PASSES:
@@ -205,8 +210,7 @@ def _load_picture(store: ArtifactStore, image_id: str) -> Picture:
     return Picture(record=record, pixels=pixels)
 
 
-def _validate_question(spec: RunSpec, method: Method, model: LoadedModel) -> None:
-    card = model.card
+def _validate_question(spec: RunSpec, method: Method, model: LoadedModel, card: ModelCard) -> None:
     if (spec.weights, spec.preprocessing) != (card.weights, card.preprocessing):
         raise ProblemError(
             ProblemCode.MODEL_UNKNOWN, f"{card.title} has changed since the question was asked. Choose it again."
@@ -244,4 +248,4 @@ def _fetch(store: ArtifactStore, key: str) -> Stored:
         if data is None:
             raise gone
         arrays[name] = MapArray(data=npy_to_array(data), frame=ref.frame)
-    return Stored(arrays=arrays, layers=manifest.layers, regions=manifest.regions)
+    return Stored(arrays=arrays, layers=manifest.layers, regions=manifest.regions, scalars=manifest.scalars)

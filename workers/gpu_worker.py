@@ -31,7 +31,7 @@ from backend.contract.problems import ProblemCode, make_problem
 from backend.contract.schemas import RunState
 from models.catalogue import ModelCatalogue
 from workers.bench import Bench, Ending
-from workers.catalogue import build_catalogue, publish
+from workers.catalogue import build_catalogue, publish, refresh_cards
 from workers.jobs import VitrineJob
 from workers.measure import describe_device
 from workers.recovery import Recovery
@@ -253,8 +253,10 @@ class _Offer:
         if seen == self._seen and self._bench.queue.exists(names.CATALOGUE):
             return
         started = time.perf_counter()
-        catalogue = build_catalogue(self._bench.methods, self._catalogue)
+        catalogue = build_catalogue(self._bench.methods, self._catalogue, self._bench.explainers)
         publish(self._bench.queue, catalogue)
+        loaded = {model.name: model.weights_digest for model in self._bench.loader.loaded()}
+        refresh_cards(self._bench.queue, self._bench.methods, self._bench.explainers, loaded)
         self._seen = seen
         log.info(
             "catalogue.published",
@@ -264,12 +266,11 @@ class _Offer:
         )
 
     def _look(self) -> tuple[tuple[str, int, int], ...]:
-        """Returns the files of own models with the times of their last change and their sizes."""
-        folder: Path | None = self._catalogue.models_dir
-        if folder is None:
-            return ()
+        """Returns the files of own models and of explainers with the times of their last change and their sizes."""
+        own: Path | None = self._catalogue.models_dir
+        trained = self._bench.explainers.folder
         found = []
-        for path in folder.glob("*/*"):
+        for path in [*(own.glob("*/*") if own else ()), *(trained.glob("*/*/*/*") if trained else ())]:
             with contextlib.suppress(FileNotFoundError):  # gone since it was listed
                 state = path.stat()
                 found.append((str(path), state.st_mtime_ns, state.st_size))

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backend.contract.artifacts import FolderArtifactStore, npy_to_array
+from backend.contract.explainers import ExplainerShelf
 from backend.contract.keys import picture_id
-from backend.contract.params import fill_params
+from backend.contract.params import fill_params, resolve_explainer
 from backend.contract.problems import ProblemCode, ProblemError
 from backend.contract.results import Manifest
 from backend.contract.schemas import ModelCard, PictureRecord, RunSpec
@@ -56,11 +57,15 @@ class LocalRuns:
     Args:
         loader: Gives models.
         methods: What can be asked, by name.
+        explainers: Where trained explainers are; by default those that came with Vitrine.
     """
 
-    def __init__(self, loader: ModelLoader, methods: Mapping[str, Method]) -> None:
+    def __init__(
+        self, loader: ModelLoader, methods: Mapping[str, Method], explainers: ExplainerShelf | None = None
+    ) -> None:
         self.loader = loader
         self.methods = methods
+        self.explainers = explainers or ExplainerShelf()
 
     def explain(
         self,
@@ -93,7 +98,7 @@ class LocalRuns:
         Raises:
             ProblemError: With words for people, when the question cannot be answered.
         """
-        card = self.loader.describe(model)
+        card = self.explainers.on_card(self.loader.describe(model))
         records = [record or _bare_record(pixels), *map(_bare_record, further)]
         spec = make_spec(card, self._method(method), records, params=params or {}, target=target, seed=seed)
         with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
@@ -102,7 +107,13 @@ class LocalRuns:
             for picture, png in zip(records, pngs, strict=True):
                 store.put_picture(picture, png)
             manifest = execute(
-                spec, store, loader=self.loader, methods=self.methods, emit=emit, check_cancelled=check_cancelled
+                spec,
+                store,
+                loader=self.loader,
+                methods=self.methods,
+                emit=emit,
+                check_cancelled=check_cancelled,
+                explainers=self.explainers,
             )
             blobs = {digest: store.get_blob(digest) or b"" for digest in manifest.digests()}
         return Answer(manifest=manifest, blobs=blobs, picture_png=pngs[0], further_pngs=tuple(pngs[1:]))
@@ -148,7 +159,7 @@ def open_local_runs(settings: WorkerSettings) -> LocalRuns:
     """Returns what runs methods in this process, on the device and with the folders of the settings."""
     catalogue = ModelCatalogue(settings.models_dir)
     loader = ModelLoader(catalogue, device=settings.device, budget_bytes=settings.model_budget_bytes)
-    return LocalRuns(loader, find_methods(settings.methods_dir))
+    return LocalRuns(loader, find_methods(settings.methods_dir), ExplainerShelf(settings.explainers_folder))
 
 
 def make_spec(
@@ -169,7 +180,7 @@ def make_spec(
         preprocessing=card.preprocessing,
         method=method.name,
         method_version=method.version,
-        params=fill_params(schema, dict(params)),
+        params=resolve_explainer(schema, fill_params(schema, dict(params)), method.name, card.explainers),
         target=target if method.has_target else None,
         seed=seed if method.has_seed else 0,
     )

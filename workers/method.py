@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from backend.contract.explainers import ExplainerShelf
 from backend.contract.results import (
     Box,
     ClassScore,
@@ -47,10 +48,12 @@ class MapArray:
     Args:
         data: Numbers at native resolution; maps are ``[H, W]`` or stacks ``[N, H, W]`` (``[H, W, 3]`` for colour).
         frame: Rectangle in picture pixels that the grid covers exactly; ``None`` when it is not a map.
+        precise: Whether float64 numbers are stored as such; else they are rounded to float32.
     """
 
     data: NDArray[np.generic]
     frame: Box | None = None
+    precise: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +93,7 @@ class Stored:
     arrays: dict[str, MapArray]
     layers: Sequence[Layer]
     regions: Sequence[Region]
+    scalars: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +112,7 @@ class Context:
         check_cancelled: Raises :class:`workers.outcome.Cancelled` when the run is no longer wanted.
         fetch: Returns an earlier result by run key, or raises a ProblemError (``result_gone``).
         load_model: Loads a second model by name (comparisons, studies).
+        explainers: Where trained explainers are found, by the method's name and the model's ``weights_digest``.
     """
 
     pictures: Sequence[Picture]
@@ -121,6 +126,7 @@ class Context:
     check_cancelled: Callable[[], None]
     fetch: Callable[[str], Stored]
     load_model: Callable[[str], LoadedModel]
+    explainers: ExplainerShelf = field(default_factory=ExplainerShelf)
 
     @property
     def picture(self) -> Picture:

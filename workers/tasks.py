@@ -65,7 +65,7 @@ def describe(name: str) -> None:
     """
     bench = _current_bench()
     try:
-        card = bench.loader.describe(name)
+        card = bench.explainers.on_card(bench.loader.describe(name))
     except Exception as error:
         if not isinstance(error, ProblemError):
             log.exception("model.describe_failed", model=name)
@@ -110,6 +110,7 @@ def _compute(bench: Bench, question: RunSpec, reporter: Reporter) -> Manifest:
         methods=bench.methods,
         emit=emit,
         check_cancelled=Watch(bench.queue, reporter.key, limit_s=bench.limit_s, flags=bench.flags),
+        explainers=bench.explainers,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from backend.contract.problems import Problem
-from backend.contract.results import Contract, Manifest, ResultKind
+from backend.contract.results import Contract, Manifest, ResultKind, Scalar
 
 Sha256 = r"^[0-9a-f]{64}$"
 
@@ -125,6 +125,25 @@ class BlockCard(Contract):
     """Blocks of one stage share a grid size; counted from the shallowest."""
 
 
+class ExplainerCard(Contract):
+    """A trained explainer, as far as a choice or a form needs to know it."""
+
+    method: str
+    id: str
+    title: str
+    created: float
+    base: str
+    """Name of the model that it was trained for."""
+    base_digest: str
+    preprocessing: str
+    """Of the base model when it was trained; a book read with another one would see other pictures."""
+    data: str = ""
+    """Name of the pictures that it learned from."""
+    class_count: int = 0
+    is_builtin: bool = False
+    metrics: dict[str, Scalar] = Field(default_factory=dict)
+
+
 class ModelKind(StrEnum):
     """What a model answers with."""
 
@@ -159,6 +178,8 @@ class ModelCard(Contract):
     problem: Problem | None = None
     passes_per_second: float | None = None
     """Measured on the worker, for the cost estimate."""
+    explainers: tuple[ExplainerCard, ...] = ()
+    """Trained for this model and complete, the newest first."""
 
 
 class Preset(Contract):

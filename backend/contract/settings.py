@@ -60,6 +60,9 @@ class CommonSettings(BaseSettings):
         description="Redis that holds pictures, maps and manifests; may evict. Default: the queue's Redis.",
     )
     data_dir: Path = Field(default=Path("var"), description="Folder for shares and the development Redis.")
+    explainers_dir: Path | None = Field(
+        default=None, description="Folder for trained explainers. Default: the folder explainers in VITRINE_DATA_DIR."
+    )
     environment: Environment = Field(
         default=Environment.DEVELOPMENT,
         description="development, production or test; outside development logs are JSON.",
@@ -84,6 +87,11 @@ class CommonSettings(BaseSettings):
             # The object is frozen for its users; this is still its construction.
             self.__dict__["cache_redis_url"] = self.queue_redis_url
         return self
+
+    @property
+    def explainers_folder(self) -> Path:
+        """Where trained explainers are."""
+        return self.explainers_dir or self.data_dir / "explainers"
 
     @property
     def has_own_queue_url(self) -> bool:
