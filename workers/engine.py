@@ -203,7 +203,7 @@ class Engine:
         self._catch_up()
 
     def each_masked(self, request: Request, run: Callable[[Tensor], T]) -> list[T]:
-        """Returns what ``run`` makes of the masked pictures, batch by batch; for networks that answer with other things.
+        """Returns what ``run`` makes of the masked pictures, batch by batch; not only for class scores.
 
         Nothing is padded and the numbers stay float32. Between two batches the engine asks whether the run is still
         wanted; a batch that does not fit is halved.

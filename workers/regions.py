@@ -121,13 +121,16 @@ def slic_regions(picture: NDArray[np.uint8], k: int, *, compactness: float = 20.
     return label_regions(labels, picture, source="superpixels")
 
 
-def label_regions(labels: NDArray[Any], picture: NDArray[np.uint8], *, source: str) -> RegionMap:
+def label_regions(
+    labels: NDArray[Any], picture: NDArray[np.uint8], *, source: str, smallest: float = SMALLEST_SHARE
+) -> RegionMap:
     """Returns a given label map as a partition: tiny regions join the neighbour of most alike colour, at most 24 stay.
 
     Args:
         labels: ``[H, W]`` integers; all negative labels together form one further region.
         picture: ``[H, W, 3]`` uint8, for the mean colours.
         source: Where the labels come from, in words.
+        smallest: Regions below this share of the picture are tiny; 0 keeps what somebody drew, however small.
 
     Raises:
         ValueError: If the sizes differ.
@@ -140,7 +143,7 @@ def label_regions(labels: NDArray[Any], picture: NDArray[np.uint8], *, source: s
     counts = np.bincount(compact.ravel())
     flat = picture.reshape(-1, 3).astype(np.float64)
     colours = np.stack([np.bincount(compact.ravel(), weights=flat[:, c]) / counts for c in range(3)], axis=1)
-    merged, _ = _merge_small(compact, colours + 1.0, None, most=MOST_REGIONS)
+    merged, _ = _merge_small(compact, colours + 1.0, None, most=MOST_REGIONS, smallest=smallest)
     numbered, order = _renumber(merged)
     notes = (f"{before - len(order)} small regions joined their neighbours.",) if before > len(order) else ()
     return _region_map(numbered, None, source, notes)
@@ -213,32 +216,52 @@ def _cell_index(length: int, cells: int) -> NDArray[np.int64]:
     return np.searchsorted(edges, np.arange(length), side="right")
 
 
+def given_regions(labels: NDArray[np.integer[Any]], *, source: str) -> RegionMap:
+    """Returns a partition that is already one, region by region as it is.
+
+    Args:
+        labels: ``[H, W]``, ``0 .. count - 1``, none missing.
+        source: Where it comes from, in words.
+
+    Raises:
+        ValueError: If a label is missing or negative.
+    """
+    counts = np.bincount(labels.ravel()) if labels.size and labels.min() >= 0 else np.zeros(1)
+    if not counts.all():
+        raise ValueError("the labels of a partition are 0, 1, 2 ... without a gap")
+    return _region_map(labels.astype(np.int32), None, source, ())
+
+
 def _merge_small(
-    labels: Labels, traits: NDArray[np.float64], ring: NDArray[np.bool_] | None, *, most: int | None = None
+    labels: Labels,
+    traits: NDArray[np.float64],
+    ring: NDArray[np.bool_] | None,
+    *,
+    most: int | None = None,
+    smallest: float = SMALLEST_SHARE,
 ) -> tuple[Labels, dict[int, list[int]]]:
     """Joins tiny regions, smallest first, to the adjacent region with the most similar trait (cosine)."""
     labels = labels.copy()
     traits = traits.copy()
     groups = {int(label): [int(label)] for label in np.unique(labels)}
+    areas = np.bincount(labels.ravel(), minlength=len(traits))
+    inner = areas if ring is None else np.bincount(labels[~ring], minlength=len(traits))
     while len(groups) > 1:
         present = sorted(groups)
-        areas = {label: int((labels == label).sum()) for label in present}
-        doomed = [label for label in present if _is_doomed(labels == label, areas[label], ring)]
+        doomed = [label for label in present if areas[label] < smallest * labels.size or not inner[label]]
         if not doomed and most is not None and len(present) > most:
             doomed = present
         if not doomed:
             break
-        smallest = min(doomed, key=lambda label: (areas[label], label))
-        partner = _most_similar(traits, smallest, _neighbours(labels, smallest))
-        labels[labels == smallest] = partner
-        total = areas[smallest] + areas[partner]
-        traits[partner] = (traits[smallest] * areas[smallest] + traits[partner] * areas[partner]) / total
-        groups[partner] += groups.pop(smallest)
+        small = min(doomed, key=lambda label: (areas[label], label))
+        partner = _most_similar(traits, small, _neighbours(labels, small))
+        labels[labels == small] = partner
+        total = areas[small] + areas[partner]
+        traits[partner] = (traits[small] * areas[small] + traits[partner] * areas[partner]) / total
+        groups[partner] += groups.pop(small)
+        for counts in (areas, inner) if inner is not areas else (areas,):
+            counts[partner] += counts[small]
     return labels, groups
-
-
-def _is_doomed(mask: NDArray[np.bool_], area: int, ring: NDArray[np.bool_] | None) -> bool:
-    return area < SMALLEST_SHARE * mask.size or (ring is not None and not (mask & ~ring).any())
 
 
 def _neighbours(labels: Labels, label: int) -> list[int]:
