@@ -215,8 +215,9 @@ def _register_cells(app: Dash, api: ApiClient) -> None:
         Input({"type": "cell-run", "model": MATCH, "method": MATCH}, "data"),
         prevent_initial_call=True,
     )
-    async def show_cell(data: dict[str, Any]) -> Any:
-        return await draw_cell(data, api)
+    async def show_cell(data: dict[str, Any] | None) -> Any:
+        # A grid that was drawn anew since: its cells are complete, and their stores are empty.
+        return await draw_cell(data, api) if data else no_update
 
     @on(
         app,

@@ -26,7 +26,14 @@ ASSETS = Path(__file__).resolve().parents[2] / "frontend" / "assets"
 SCRIPTS = tuple(path.name for path in sorted(ASSETS.glob("overlay_*.js")))
 """In the order of their names, as Dash puts them on the page."""
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM_ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update")
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    # Chromium may move a canvas between two rasterisers, which smooth the edges of lines differently.
+    "--disable-gpu",
+    "--disable-accelerated-2d-canvas",
+)
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; font-src 'self'"
 )

@@ -57,7 +57,8 @@ def invite(chromium: Browser, house: House) -> Iterator[Invite]:
     yield open_profile
     for guest in guests:
         guest.context.close()
-    assert [line for guest in guests for line in guest.noise] == []
+    noise = [line for guest in guests for line in guest.noise]
+    assert noise == [], f"{noise}\nThe web process said last:\n{house.said('web')}"
     assert [address for guest in guests for address in guest.strayed] == []
 
 

@@ -82,6 +82,10 @@ class House:
                 start_new_session=True,
             )
 
+    def said(self, part: str, characters: int = 6_000) -> str:
+        """Returns the end of what a part has written into its log."""
+        return (self.folder / f"{part}.log").read_text(errors="replace")[-characters:]
+
     def start_web(self) -> None:
         """Starts the web process and waits until it answers."""
         self.start("web", "--port", str(self.port))

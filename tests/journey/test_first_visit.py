@@ -36,7 +36,7 @@ def test_one_click_on_a_drawn_bird_gives_a_cluster_map_and_a_heat_map_offline(ho
     assert high
     expect(heat.locator(".v-viewer-legend")).to_contain_text(low)
     expect(heat.locator(".v-viewer-legend")).to_contain_text(high)
-    expect(heat.locator(".v-reading")).to_contain_text("crested-tam")
+    expect(heat.locator(".v-reading")).to_contain_text("crested tam")
     assert visitor.strayed == []
 
 

@@ -15,7 +15,7 @@ from tests.fakes_models import write_red_model
 from tests.journey.conftest import Invite
 from tests.journey.house import House, wait_for
 from tests.journey.questions import make_noise
-from tests.journey.visitor import FAST_PAMI, Visitor, coloured_share, description, still
+from tests.journey.visitor import FAST_PAMI, Visitor, alike, coloured_share, description, still
 
 pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.xdist_group("house")]
 
@@ -91,7 +91,7 @@ def test_the_link_opens_with_the_same_pixels_in_a_clean_browser_after_everything
     now = maps_of(stranger)
     for method in METHODS:
         assert coloured_share(stranger.cell(MODEL, method)) > 0.3
-        assert np.array_equal(now[method], pinned.shared[method])
+        assert alike(now[method], pinned.shared[method])
     assert "/api/v1/shares/" in description(stranger.cell(MODEL, "nave"))["picture"]["url"]
     expect(page.get_by_text("Read only. Nothing here is recomputed.")).to_be_visible()
     expect(page.get_by_test_id("share-delete")).to_be_hidden()
@@ -120,7 +120,7 @@ def test_open_in_vitrine_brings_the_maps_back_into_inspect(pinned: Pinned, invit
     expect(page.get_by_test_id("run").first).to_be_attached()
     now = maps_of(stranger)
     for method in METHODS:
-        assert np.array_equal(now[method], pinned.inspected[method])
+        assert alike(now[method], pinned.inspected[method])
     expect(page.locator(".v-model")).to_contain_text(f"There is no model '{MODEL}' here")
 
 

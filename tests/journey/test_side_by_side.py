@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.journey.conftest import Invite
 from tests.journey.house import House, wait_for
-from tests.journey.visitor import FAST_PAMI, Visitor, description, pixels, still
+from tests.journey.visitor import FAST_PAMI, Visitor, alike, description, pixels, still
 
 pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.xdist_group("house")]
 
@@ -45,7 +45,7 @@ def no_request(person: Visitor) -> Iterator[None]:
 
 
 def becomes_different(cell: Locator, before: np.ndarray, what: str) -> None:
-    wait_for(lambda: not np.array_equal(pixels(cell), before), what)
+    wait_for(lambda: not alike(pixels(cell), before), what)
 
 
 def choose(page: Page, label: str, option: str) -> None:
@@ -94,7 +94,7 @@ def test_a_picked_group_is_marked_in_every_cell(grid: Visitor) -> None:
     groups.locator(".v-viewer-canvas").focus()
     grid.page.keyboard.press("Escape")
     for cell, plain in zip(others, before, strict=True):
-        wait_for(lambda cell=cell, plain=plain: np.array_equal(pixels(cell), plain), "the outline is gone again")
+        wait_for(lambda cell=cell, plain=plain: alike(pixels(cell), plain), "the outline is gone again")
 
 
 def test_the_number_of_groups_slides_without_a_request(grid: Visitor) -> None:
@@ -111,7 +111,7 @@ def test_the_number_of_groups_slides_without_a_request(grid: Visitor) -> None:
         grid.page.keyboard.press("ArrowLeft")
         grid.page.keyboard.press("ArrowLeft")
         expect(groups.locator(".v-groups-words")).to_have_text(re.compile(r"exact, explains \d+ %"))
-        wait_for(lambda: np.array_equal(pixels(groups), before), "the five groups as they were")
+        wait_for(lambda: alike(pixels(groups), before), "the five groups as they were")
 
 
 def test_opacity_colours_and_threshold_change_the_maps_without_a_request(grid: Visitor) -> None:

@@ -72,3 +72,12 @@ def test_the_page_imports_neither_torch_nor_workers_nor_models() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert answer.stdout.strip() == "[]"
+
+
+async def test_a_cell_whose_store_was_emptied_meanwhile_stays_as_it_is(page: Dash) -> None:
+    (show_cell,) = [
+        entry["callback"].__wrapped__
+        for name, entry in page.callback_map.items()
+        if '"type":"cell"' in name and "callback" in entry
+    ]
+    assert await show_cell(None) is no_update
