@@ -41,6 +41,9 @@ class ProblemCode(StrEnum):
     QUEUE_UNREACHABLE = "queue_unreachable"
     STORE_FULL = "store_full"
     SHARE_GONE = "share_gone"
+    DATA_UNUSABLE = "data_unusable"
+    ARCHIVE_REFUSED = "archive_refused"
+    CHECKPOINT_FOREIGN = "checkpoint_foreign"
     FORBIDDEN = "forbidden"
     TOO_MANY_REQUESTS = "too_many_requests"
     INTERNAL = "internal"
@@ -82,6 +85,9 @@ KINDS: dict[ProblemCode, ProblemKind] = {
     ProblemCode.QUEUE_UNREACHABLE: ProblemKind(503, True, "Queue not reachable"),
     ProblemCode.STORE_FULL: ProblemKind(507, True, "Storage is full"),
     ProblemCode.SHARE_GONE: ProblemKind(410, False, "Link no longer valid"),
+    ProblemCode.DATA_UNUSABLE: ProblemKind(422, False, "Pictures cannot be trained on"),
+    ProblemCode.ARCHIVE_REFUSED: ProblemKind(422, False, "Archive not accepted"),
+    ProblemCode.CHECKPOINT_FOREIGN: ProblemKind(409, False, "Checkpoint of another training"),
     ProblemCode.FORBIDDEN: ProblemKind(403, False, "Not allowed"),
     ProblemCode.TOO_MANY_REQUESTS: ProblemKind(429, True, "Too many requests"),
     ProblemCode.INTERNAL: ProblemKind(500, True, "Vitrine made a mistake"),

@@ -1,0 +1,1 @@
+"""The jobs that train explainers, and where they get their pictures from."""
