@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from dash import Dash, Input, Output
+from dash import Dash, Input, Output, no_update
 from fastapi import FastAPI
 
 from frontend.api import ApiClient
