@@ -103,7 +103,7 @@ class Recorder:
         )
 
     def _put(self, array: MapArray, *, ttl_s: int | None) -> ArrayRef:
-        data = _to_stored_type(array.data)
+        data = array.data if array.precise else _to_stored_type(array.data)
         digest = self._store.put_blob(array_to_npy(data), ttl_s=ttl_s)
         return ArrayRef(digest=digest, dtype=str(data.dtype), shape=data.shape, frame=array.frame)
 
