@@ -223,11 +223,40 @@ def integrated_map(similarity_maps: Tensor, scores: Tensor, k: int, size: int) -
     Returns:
         ``[B, size, size]``, 0-1.
     """
-    chosen = torch.argsort(scores, dim=1, descending=True, stable=True)[:, : min(k, scores.shape[1])]
-    maps = similarity_maps.gather(1, chosen[:, :, None, None].expand(-1, -1, *similarity_maps.shape[2:]))
-    enlarged = functional.interpolate(maps, size=(size, size), mode="bilinear", align_corners=True)
-    peak = enlarged.amax(1)
+    maps = _best_maps(similarity_maps, scores, k)
+    peak = functional.interpolate(maps, size=(size, size), mode="bilinear", align_corners=True).amax(1)
     return peak / (peak.amax((1, 2), keepdim=True) + MAP_EPS)
+
+
+def attention_view(similarity_maps: Tensor, scores: Tensor, k: int, size: int) -> Tensor:
+    """Returns the overlap map that is drawn and measured: the pixelwise maximum over the k best words' maps, 0-1.
+
+    Unlike :func:`integrated_map` it keeps cell centres where they are (bicubic, half-pixel) and uses its whole range
+    (min-max; a constant map becomes zeros). Relative to its own range, so not comparable between pictures.
+
+    Args:
+        similarity_maps: ``[B, P, h, w]``.
+        scores: ``[B, P]``; ties go to the lower word.
+        k: Words per picture; more than P means all.
+        size: Side of the result in pixels.
+
+    Returns:
+        ``[B, size, size]``.
+    """
+    peak = enlarged(_best_maps(similarity_maps, scores, k), size).amax(1)
+    low, high = peak.amin((1, 2), keepdim=True), peak.amax((1, 2), keepdim=True)
+    return (peak - low) / torch.where(high > low, high - low, 1)
+
+
+def enlarged(maps: Tensor, size: int) -> Tensor:
+    """Returns maps ``[B, n, h, w]`` as ``[B, n, size, size]``, bicubic between cell centres (half-pixel)."""
+    return functional.interpolate(maps, size=(size, size), mode="bicubic", align_corners=False)
+
+
+def _best_maps(similarity_maps: Tensor, scores: Tensor, k: int) -> Tensor:
+    """Returns the maps ``[B, min(k, P), h, w]`` of the words with the highest scores; ties go to the lower word."""
+    chosen = torch.argsort(scores, dim=1, descending=True, stable=True)[:, : min(k, scores.shape[1])]
+    return similarity_maps.gather(1, chosen[:, :, None, None].expand(-1, -1, *similarity_maps.shape[2:]))
 
 
 def alignment_loss(similarity_maps: Tensor, scores: Tensor, attention: Tensor, k: int = 10) -> Tensor:
