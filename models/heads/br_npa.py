@@ -8,15 +8,22 @@ repeating an old seed, and the head has no bias, so that its logits split exactl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import timm
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 EPS = 1e-5
 SCORE_FLOOR = 1e-3
 """A round whose best strength is below this share of the first one finds nothing."""
 SUM_FLOOR = 1e-12
+UPSCALED_STAGES = ("layer3", "layer4")
+FINE_STRIDE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +134,59 @@ class BrNpaClassifier(nn.Module):
         return self
 
 
+def _build_trunk(
+    architecture: str, state: Mapping[str, Tensor], upscaling: str, *, arguments: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """Returns the trunk of a residual network with the base's weights, at its own or at a finer resolution.
+
+    Args:
+        architecture: timm's name of it.
+        state: Weights of the base model (its classifier is left out) or of such a trunk.
+        upscaling: ``none``: unchanged; ``stride``: the last two stages without stride and without dilation, so that
+            the weights no longer fit what they see; ``dilation``: output stride 8 with the same meaning of weights.
+        arguments: Further arguments of ``timm.create_model``.
+
+    Raises:
+        ValueError: If the network has no such stages, or cannot be made finer in this way.
+    """
+    asked = {name: value for name, value in (arguments or {}).items() if name not in ("num_classes", "pretrained_cfg")}
+    if upscaling not in ("none", "stride", "dilation"):
+        raise ValueError(f"upscaling is none, stride or dilation, not {upscaling!r}")
+    if upscaling == "dilation":
+        asked["output_stride"] = FINE_STRIDE
+    elif upscaling == "stride":
+        asked.pop("output_stride", None)
+    try:
+        trunk: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0, **asked)
+    except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
+        raise ValueError(f"{architecture} cannot be built with the upscaling {upscaling!r}") from error
+    if not all(isinstance(getattr(trunk, stage, None), nn.Sequential) for stage in UPSCALED_STAGES):
+        raise ValueError(f"{architecture} has no stages {' and '.join(UPSCALED_STAGES)}")
+    if upscaling == "stride":
+        _without_strides(trunk, architecture)
+    wanted = trunk.state_dict()
+    head = str((getattr(trunk, "pretrained_cfg", None) or {}).get("classifier") or "fc")
+    kept = {name: tensor for name, tensor in state.items() if name in wanted or not name.startswith(f"{head}.")}
+    trunk.load_state_dict(kept, strict=True)
+    return trunk
+
+
+def _without_strides(trunk: nn.Module, architecture: str) -> None:
+    """Lets the last two stages keep the grid: stride 1 in their first blocks and in the shortcuts beside them."""
+    for stage in UPSCALED_STAGES:
+        first = next(iter(trunk.get_submodule(stage).children()))
+        if not isinstance(getattr(first, "aa", nn.Identity()), nn.Identity | type(None)):
+            raise ValueError(f"{architecture} blurs before it pools; its stride cannot be taken away")
+        for name, module in list(first.named_modules()):
+            if isinstance(module, nn.Conv2d):
+                module.stride = (1, 1)
+            elif isinstance(module, nn.AvgPool2d):
+                parent, _, child = name.rpartition(".")
+                setattr(first.get_submodule(parent), child, nn.Identity())
+            elif isinstance(module, nn.MaxPool2d):
+                raise ValueError(f"{architecture} pools inside a block; its stride cannot be taken away")
+
+
 def _group(features: Tensor, n_maps: int, seed_allowed: Tensor | None) -> FeatureGroups:
     """Groups with an optional mask ``[H, W]`` or ``[B, H, W]`` of cells that may become seeds."""
     _validate(features, n_maps)
@@ -206,3 +266,27 @@ def _without_batch(groups: FeatureGroups) -> FeatureGroups:
         activity=groups.activity[0],
         valid=groups.valid[0],
     )
+
+
+def _composite(maps: NDArray[np.float32], activity: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Returns the colour part ``[H, W, 3]`` uint8 of up to three maps ``[N, H, W]``: red, green, blue by rank.
+
+    Every range is taken over the valid maps jointly; an invalid or missing map leaves its channel empty.
+    """
+    shown = min(3, len(maps))
+    kept = valid[:shown]
+    colour = np.zeros((*activity.shape, 3), np.float32)
+    if kept.any():
+        spread = _min_max(maps[:shown][kept].astype(np.float32))
+        weighted = _min_max(spread * _min_max(activity.astype(np.float32)))
+        colour[..., np.nonzero(kept)[0]] = np.moveaxis(weighted, 0, -1)
+    drawn: NDArray[np.uint8] = np.rint(255 * colour.clip(0, 1)).astype(np.uint8)
+    return drawn
+
+
+def _min_max(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    low, high = values.min(), values.max()
+    if high > low:
+        scaled: NDArray[np.float32] = (values - low) / (high - low)
+        return scaled
+    return np.ones_like(values) if high > 0 else np.zeros_like(values)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backend.contract.results import Box, Column, Encoding, Layer, Region, ResultKind, Scalar, Texts
 from backend.contract.schemas import ModelCard, ModelKind
-from models.heads.br_npa import FeatureGroups, _group
+from models.heads.br_npa import FeatureGroups, _composite, _group
 from workers.faithfulness import sparsity
 from workers.method import Context, MapArray, Method, Params, Result
 from workers.methods._br_npa_features import Features, native_features, sharpened
@@ -195,30 +195,6 @@ def _draw(groups: FeatureGroups, level: float) -> _Drawn:
     best = np.where(inside, weighted, -1).argmax(0) + 1
     labels = np.where(inside.any(0), best, 0).astype(np.int8)
     return _Drawn(groups, weighted, importance.double().cpu().numpy(), labels)
-
-
-def _composite(maps: NDArray[np.float32], activity: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Returns the colour part ``[H, W, 3]`` uint8 of up to three maps ``[N, H, W]``: red, green, blue by rank.
-
-    Every range is taken over the valid maps jointly; an invalid or missing map leaves its channel empty.
-    """
-    shown = min(3, len(maps))
-    kept = valid[:shown]
-    colour = np.zeros((*activity.shape, 3), np.float32)
-    if kept.any():
-        spread = _min_max(maps[:shown][kept].astype(np.float32))
-        weighted = _min_max(spread * _min_max(activity.astype(np.float32)))
-        colour[..., np.nonzero(kept)[0]] = np.moveaxis(weighted, 0, -1)
-    drawn: NDArray[np.uint8] = np.rint(255 * colour.clip(0, 1)).astype(np.uint8)
-    return drawn
-
-
-def _min_max(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    low, high = values.min(), values.max()
-    if high > low:
-        scaled: NDArray[np.float32] = (values - low) / (high - low)
-        return scaled
-    return np.ones_like(values) if high > 0 else np.zeros_like(values)
 
 
 def _clamped_share(features: Tensor, groups: FeatureGroups) -> float:
