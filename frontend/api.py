@@ -7,7 +7,9 @@ from urllib.parse import quote
 
 import httpx
 from fastapi import FastAPI
+from numpy.typing import NDArray
 
+from backend.contract.artifacts import npy_to_array
 from backend.contract.problems import Problem, ProblemCode, make_problem
 from backend.contract.results import Manifest
 from backend.contract.schemas import Capability, MethodCard, ModelCard, RunView
@@ -84,6 +86,14 @@ class ApiClient:
         """Returns a share: title, dates, pictures, manifests, looks, sizes."""
         answer: dict[str, Any] = await self._get(f"/shares/{quote(share_id, safe='')}")
         return answer
+
+    async def array(self, digest: str, *, share: str = "") -> NDArray[Any]:
+        """Returns an array of a result; of a share's with the share's id."""
+        base = f"/shares/{quote(share, safe='')}" if share else ""
+        response = await self._http.get(f"{ROOT}{base}/artifacts/{digest}")
+        if response.is_success:
+            return npy_to_array(response.content)
+        raise ApiError(_to_problem(response))
 
     async def get(self, path: str, **query: Any) -> Any:
         """Returns the JSON at any path below ``/api/v1`` (for pages with questions of their own)."""

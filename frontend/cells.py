@@ -76,6 +76,7 @@ def to_view(data: dict[str, Any], manifest: Manifest | None = None) -> CellView:
         manifest=manifest,
         look=data.get("look") or {},
         addresses=addresses,
+        kind=data.get("kind") or "",
     )
 
 

@@ -10,6 +10,7 @@ from backend.contract.results import Manifest
 from frontend.api import ApiClient, ApiError
 from frontend.callbacks import on
 from frontend.components.problem_notice import problem_notice
+from frontend.renderers.panel_details import NEEDED
 from frontend.renderers.parts import details_body
 
 
@@ -30,7 +31,8 @@ def register_details(app: Dash, api: ApiClient) -> None:
             return no_update
         asked = ctx.triggered_id
         try:
-            return details_body(await _find(api, asked["run"], asked["share"]))
+            manifest = await _find(api, asked["run"], asked["share"])
+            return details_body(manifest, await _curves(api, manifest, asked["share"]))
         except ApiError as error:
             return [problem_notice(error.problem)]
 
@@ -40,3 +42,9 @@ async def _find(api: ApiClient, run: str, share: str) -> Manifest:
         return await api.result(run)
     manifests = [Manifest.model_validate(item) for item in (await api.share(share))["manifests"]]
     return next(manifest for manifest in manifests if manifest.run_key == run)
+
+
+async def _curves(api: ApiClient, manifest: Manifest, share: str) -> dict[str, Any]:
+    """Returns the small arrays that are drawn as curves."""
+    names = [name for name in NEEDED.get(manifest.kind, ()) if name in manifest.arrays]
+    return {name: await api.array(manifest.arrays[name].digest, share=share) for name in names}

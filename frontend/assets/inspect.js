@@ -84,6 +84,7 @@
       method: method.name,
       model_title: card.title,
       method_title: method.title.split(":")[0],
+      kind: method.kind,
       request,
       signature,
       key,
@@ -316,7 +317,7 @@
   function dataOf(cell) {
     const view = cell.key ? standing.get(cell.key) : null;
     const prediction = (get("predictions") || {})[cell.model];
-    const { picture, model, method, model_title, method_title, key, passes, seconds } = cell;
+    const { picture, model, method, model_title, method_title, kind, key, passes, seconds } = cell;
     const data = {
       picture: { id: picture.id, width: picture.width, height: picture.height },
       seen: prediction && prediction.seen ? prediction.seen : null,
@@ -324,6 +325,7 @@
       method,
       model_title,
       method_title,
+      kind,
       key,
       passes,
       seconds,

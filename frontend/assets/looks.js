@@ -39,7 +39,26 @@
       button.classList.toggle("is-on", on);
     });
     showChoice(run, layer);
+    document.dispatchEvent(new CustomEvent("vitrine:layer", { detail: { run, layer } }));
     return shown;
+  }
+
+  /**
+   * Gives a viewer a layer that is made in the browser, and perhaps a region that belongs to it; those of the same name
+   * are replaced. Shows nothing by itself.
+   */
+  function addLayer(run, layer, region) {
+    const node = viewerOf(run);
+    const spec = JSON.parse(node.getAttribute("data-viewer"));
+    const put = (list, made, same) => {
+      const at = list.findIndex(same);
+      if (at >= 0) list[at] = made;
+      else list.push(made);
+    };
+    put(spec.layers, layer, (one) => one.name === layer.name);
+    if (region) put(spec.regions, region, (one) => one.id === region.id);
+    const text = JSON.stringify(spec);
+    if (text !== node.getAttribute("data-viewer")) node.setAttribute("data-viewer", text);
   }
 
   function showChoice(run, layer) {
@@ -82,12 +101,9 @@
     const b = spec.layers.find((layer) => layer.name === second);
     if (!a || !b) return;
     const name = `contrast ${first} ${second}`;
-    if (!spec.layers.some((layer) => layer.name === name)) {
-      const title = `${a.title} minus ${b.title}`;
-      const ends = [`more for ${short(b.title)}`, `more for ${short(a.title)}`];
-      spec.layers.push({ name, title, a: first, b: second, encoding: "signed", frame: a.frame, range: null, ends, unit: a.unit, smooth: a.smooth, target: null, role: "detail" });
-      node.setAttribute("data-viewer", JSON.stringify(spec));
-    }
+    const title = `${a.title} minus ${b.title}`;
+    const ends = [`more for ${short(b.title)}`, `more for ${short(a.title)}`];
+    addLayer(run, { name, title, a: first, b: second, encoding: "signed", frame: a.frame, range: null, ends, unit: a.unit, smooth: a.smooth, target: null, role: "detail" });
     setLayer(run, name);
   }
 
@@ -201,7 +217,7 @@
     for (const [run, { layer, k, picture }] of chosen) chosen.set(run, { layer, k, picture });
   }
 
-  vitrine.looks = { forgetLists, chosen: (run) => chosen.get(run) || {}, all: () => Object.fromEntries(chosen), remember, setLayer };
+  vitrine.looks = { addLayer, forgetLists, chosen: (run) => chosen.get(run) || {}, all: () => Object.fromEntries(chosen), remember, setLayer };
 
   const none = () => window.dash_clientside.no_update;
   window.dash_clientside = window.dash_clientside || {};

@@ -291,5 +291,18 @@
     return makeField({ shape: [base.height, base.width], data, kind: "i2" }, base.frame, base.picture);
   }
 
-  vitrine.field = { makeField, extent, cellSize, cellAt, valueAt, topLevel, pixelBox, coarser, resample, corners, contrast, relabel };
+  /** Returns one map of a stack [N, ...] that is here already. */
+  function sliceOf(array, index) {
+    const shape = array.shape.slice(1);
+    const count = shape.reduce((product, side) => product * side, 1);
+    return { shape, kind: array.kind, data: array.data.subarray(index * count, (index + 1) * count) };
+  }
+
+  /** Returns the field that has in each region of a label field its value (Map(label -> value)); others are empty. */
+  function paintRegions(labels, values) {
+    const data = Float32Array.from(labels.data, (label) => (values.has(label) ? values.get(label) : NaN));
+    return makeField({ shape: [labels.height, labels.width], data, kind: "f4" }, labels.frame, labels.picture);
+  }
+
+  vitrine.field = { sliceOf, paintRegions, makeField, extent, cellSize, cellAt, valueAt, topLevel, pixelBox, coarser, resample, corners, contrast, relabel };
 })();

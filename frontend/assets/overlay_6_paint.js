@@ -8,6 +8,7 @@
   const VEIL = 0.72;
   const EDGE = "rgba(255, 255, 255, 0.6)";
   const LINE = "rgba(255, 255, 255, 0.92)";
+  const NUMBER_LINE = 13;
   const UNDERLINE = "rgba(12, 13, 13, 0.42)";
   const pictures = new Map();
   const bases = new Map();
@@ -151,12 +152,16 @@
     context.textBaseline = "middle";
     context.lineJoin = "round";
     for (const { x, y, text, pale } of numbers) {
-      const place = [x * view.sx + view.ox, y * view.sy + view.oy];
-      context.lineWidth = 2.5 * ratio;
-      context.strokeStyle = pale ? "rgba(255, 255, 255, 0.55)" : "rgba(12, 13, 13, 0.6)";
-      context.strokeText(text, ...place);
+      const [left, middle] = [x * view.sx + view.ox, y * view.sy + view.oy];
+      const lines = text.split("\n");
+      context.lineWidth = (lines.length > 1 ? 3 : 2.5) * ratio;
+      context.strokeStyle = pale ? "rgba(255, 255, 255, 0.55)" : `rgba(12, 13, 13, ${lines.length > 1 ? 0.78 : 0.6})`;
       context.fillStyle = pale ? "#1A1B1A" : "#FFFFFF";
-      context.fillText(text, ...place);
+      lines.forEach((line, index) => {
+        const top = middle + (index - (lines.length - 1) / 2) * NUMBER_LINE * ratio;
+        context.strokeText(line, left, top);
+        context.fillText(line, left, top);
+      });
     }
   }
 

@@ -57,7 +57,7 @@
 
     /** Fields whose address changed stay on screen until the new ones are here; those of another run do not. */
     keepValidFields(before) {
-      const address = (layer) => JSON.stringify([layer.url, layer.frame, layer.a, layer.b]);
+      const address = (layer) => JSON.stringify([layer.url, layer.index, layer.frame, layer.a, layer.b, layer.paint, layer.grid]);
       const old = new Map((before ? before.layers : []).map((layer) => [layer.name, address(layer)]));
       const sameRun = before && before.run === this.data.run && before.picture.url === this.data.picture.url;
       const kept = new Map();
@@ -116,7 +116,8 @@
     async load() {
       const wanted = this.active;
       const images = vitrine.paint.loadPicture(this.picture.url).then((ready) => (this.images = ready));
-      await Promise.all([images, wanted && this.loadLayer(wanted), this.data.nested && this.loadNested(), this.loadOthers()]);
+      const regions = this.data.numbered && this.loadRegionLayers();
+      await Promise.all([images, wanted && this.loadLayer(wanted), this.data.nested && this.loadNested(), this.loadOthers(), regions]);
     }
 
     /** Groups that mean the same in several pictures: the maps of all of them, so that colours are chosen for all at once. */
@@ -156,17 +157,32 @@
       if (this.fields.has(name) && !this.stale.has(name)) return this.fields.get(name);
       const layer = this.layer(name);
       if (!layer) return null;
-      const field = layer.a === undefined ? await this.fetchField(layer) : await this.subtract(layer);
+      const field = await this.makeLayer(layer);
       if (this.layer(name) !== layer) return field;
       this.fields.set(name, field);
       this.stale.delete(name);
       return field;
     }
 
+    /** Layers are fetched, subtracted, or made here of what is here: values of regions ("paint"), numbers of cells ("grid"). */
+    makeLayer(layer) {
+      if (layer.a !== undefined) return this.subtract(layer);
+      if (layer.paint) return this.paint(layer);
+      if (layer.grid) return vitrine.field.makeField({ shape: layer.grid.shape, data: Float32Array.from(layer.grid.data), kind: "f4" }, layer.frame, this.picture);
+      return this.fetchField(layer);
+    }
+
+    /** With an index, one map of a stack that is fetched whole: its other maps then need no further request. */
     async fetchField(layer) {
       const { width, height } = this.picture;
       const array = await vitrine.npy.load(layer.url);
-      return vitrine.field.makeField(array, layer.frame || [0, 0, width, height], this.picture);
+      const map = Number.isInteger(layer.index) ? vitrine.field.sliceOf(array, layer.index) : array;
+      return vitrine.field.makeField(map, layer.frame || [0, 0, width, height], this.picture);
+    }
+
+    async paint(layer) {
+      const { labels, values } = layer.paint;
+      return vitrine.field.paintRegions(await this.loadLayer(labels), new Map(values));
     }
 
     async subtract(layer) {
@@ -252,7 +268,7 @@
     }
 
     get isNumbered() {
-      return this.labels.length >= NUMBERED_FROM;
+      return this.labels.length >= NUMBERED_FROM || Boolean(this.data.numbered && this.encoding === "labels");
     }
 
     /** The region under a point of the picture: {id, label, layer}, or null. */
@@ -300,8 +316,8 @@
       if (this.encoding === "labels") {
         return looks.contour || this.isNumbered ? [{ path: (field.borders = field.borders || vitrine.outline.borders(field)), width: 1 }] : [];
       }
-      if (!looks.contour || this.data.state === "partial") return [];
       const partition = this.activeLayer.smooth === false ? this.partition() : null;
+      if (!(partition && this.data.numbered) && (!looks.contour || this.data.state === "partial")) return [];
       if (partition) return [{ path: (partition.borders = partition.borders || vitrine.outline.borders(partition)), width: 1 }];
       return this.contourLines(looks, scale, level);
     }
@@ -332,6 +348,7 @@
     }
 
     regionNumbers() {
+      if (this.hasValues) return this.regionValues();
       if (!this.isNumbered) return [];
       return [...vitrine.outline.middles(this.field)].map(([label, place]) => ({
         x: place.x,
@@ -339,6 +356,22 @@
         text: String(label + 1),
         pale: vitrine.palettes.isPale(vitrine.palettes.category(this.colourIndex(label))),
       }));
+    }
+
+    /** Whether the map gives each region one value, which is then printed on it with its sign. */
+    get hasValues() {
+      const layer = this.activeLayer;
+      return Boolean(this.data.numbered && layer && layer.encoding === "signed" && layer.smooth === false && this.field && this.partition());
+    }
+
+    regionValues() {
+      const { field } = this;
+      const span = Math.max(Math.abs(field.min), Math.abs(field.max));
+      return [...vitrine.outline.middles(this.partition())].map(([label, place]) => {
+        const value = vitrine.field.valueAt(field, place.x, place.y);
+        const text = Number.isFinite(value) ? `${label + 1}\n${format(value, span, true)}` : String(label + 1);
+        return { x: place.x, y: place.y, text, pale: false };
+      });
     }
 
     /** What the badge says about a point of the picture. */
@@ -353,7 +386,9 @@
       if (this.encoding === "labels") return value >= 0 ? { value, text: this.nameOf(value) } : { value: null, text: "left out" };
       if (!Number.isFinite(value)) return { value: null, text: this.data.state === "partial" ? "not yet" : "no value" };
       const unit = this.activeLayer.unit ? ` ${this.activeLayer.unit}` : "";
-      const words = format(value, field.max - field.min, this.encoding === "signed") + unit;
+      const number = format(value, field.max - field.min, this.encoding === "signed") + unit;
+      const region = this.hasValues ? this.regionAt(x, y) : null;
+      const words = region ? `${region.label} ${number}` : number;
       return { value, text: this.data.state === "partial" ? `${words} so far` : words };
     }
 

@@ -44,11 +44,14 @@
     const canvas = element("canvas", "v-viewer-ramp");
     canvas.setAttribute("aria-hidden", "true");
     paintRamp(canvas, scale);
+    // Values of regions are read one by one, so that their zero has words too, where there is room for them.
+    const middle = exhibit.hasValues && scale.pivot === 0 && scale.lo === -scale.hi ? [element("span", "v-viewer-middle", "no effect 0")] : [];
     return [
       element("span", "v-viewer-words", low),
       element("span", "v-viewer-number", lowest),
       canvas,
       element("span", "v-viewer-number", highest),
+      ...middle,
       element("span", "v-viewer-words", high),
     ];
   }
@@ -114,8 +117,16 @@
     return exhibit.field ? `${exhibit.field.width} × ${exhibit.field.height}` : "";
   }
 
+  /** Words that one line would cut stand on lines of their own, under what they explain. */
+  function fit(node) {
+    node.classList.remove("v-viewer-legend-tall");
+    const isCut = [...node.querySelectorAll(".v-viewer-words, .v-viewer-part")].some((words) => words.scrollWidth > words.clientWidth + 1);
+    node.classList.toggle("v-viewer-legend-tall", isCut);
+  }
+
   /** Whether the resolution found room beside the words; else it wraps to a second line, which is not shown. */
   function hasRoom(node) {
+    if (node.classList.contains("v-viewer-legend-tall")) return false;
     const size = node.querySelector(".v-viewer-size");
     return Boolean(size) && size.offsetTop - node.offsetTop < size.offsetHeight;
   }
@@ -131,5 +142,5 @@
     return `from ${low} ${lowest} to ${high} ${highest}${native}`;
   }
 
-  vitrine.legend = { show, sentence, sizeOf, hasRoom, element };
+  vitrine.legend = { show, sentence, sizeOf, fit, hasRoom, element };
 })();

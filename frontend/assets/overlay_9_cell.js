@@ -195,6 +195,7 @@
 
     /** The map's own resolution stands in the legend, or, where that is full, in a badge while one points at the map. */
     placeSize() {
+      vitrine.legend.fit(this.legend);
       this.sizeBadge.textContent = vitrine.legend.sizeOf(this.exhibit);
       this.sizeBadge.hidden = !this.sizeBadge.textContent || vitrine.legend.hasRoom(this.legend);
     }
@@ -230,7 +231,7 @@
       }
       const lines = exhibit.staticLines(this.hub.looks, this.scale || {}, this.level);
       // Two white lines of different meaning in one picture would be one too many: the choice replaces the contour.
-      const kept = this.chosen && exhibit.encoding !== "labels" ? [] : lines;
+      const kept = this.chosen && exhibit.encoding !== "labels" && !exhibit.hasValues ? [] : lines;
       exhibit.lines = this.chosen ? kept.concat([{ path: this.chosen.path, width: 1.75 }]) : kept;
       exhibit.numbers = exhibit.regionNumbers();
     }

@@ -29,6 +29,7 @@
     const texts = [[], []];
     let side = 0;
     for (const node of legend.querySelector(".v-viewer-key").children) {
+      if (node.classList.contains("v-viewer-middle")) continue;
       if (node === ramp) side = 1;
       else texts[side].push(node.textContent);
     }

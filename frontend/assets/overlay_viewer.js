@@ -436,7 +436,13 @@
     window.addEventListener("resize", () => each().forEach((cell) => cell.measure()));
   }
 
-  vitrine.viewer = { setLooks, getLooks, selectRegion, setLayer, setK, zoom, savePng };
+  /** What a run shows just now, for panels that draw from the same arrays: its Exhibit, or null before it is here. */
+  function exhibitOf(run) {
+    const [cell] = each(run);
+    return cell ? cell.exhibit : null;
+  }
+
+  vitrine.viewer = { setLooks, getLooks, selectRegion, setLayer, setK, zoom, savePng, exhibitOf };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
 })();

@@ -14,6 +14,7 @@ from backend.contract.schemas import ModelCard
 from frontend import ids
 from frontend.components.bars import labelled_bar
 from frontend.components.icons import icon
+from frontend.components.words import class_name
 
 SHOWN_CLASSES = 3
 SOURCES = {"demo": "Built in", "own": "Own models", "timm": "timm", "hub": "Hub"}
@@ -78,7 +79,7 @@ def top_classes(classes: tuple[ClassScore, ...], target: int | None) -> Componen
     shown = list(classes[:SHOWN_CLASSES])
     if marked is not None and all(item.index != marked for item in shown):
         shown[-1:] = [item for item in classes if item.index == marked] or shown[-1:]
-    rows = [labelled_bar(item.label, item.score, strong=item.index == marked) for item in shown]
+    rows = [labelled_bar(class_name(item.label), item.score, strong=item.index == marked) for item in shown]
     return html.Div(rows, className="v-classes")
 
 

@@ -14,6 +14,10 @@ REGION_COLUMNS = (
     Column(key="score", title="Score", digits=2),
     Column(key="area", title="Area", unit="%", digits=1),
 )
+LEAST_SORTED = 3
+"""Tables with fewer rows need no sorting."""
+LONG_TEXT = 26
+"""Longer entries break into lines."""
 PART_COLOURS = 3
 """Ranked maps after the third have no colour in the composite."""
 
@@ -52,12 +56,21 @@ def region_table(
     heads = [Column(key="region", title="Region"), *fixed, *shown]
     rows = []
     for region in regions:
+        if region.id < 0:
+            rows.append(_rest_row(region, (*fixed, *shown)))
+            continue
         values = {**region.values, "score": region.score, "area": region.area}
         cells = [_entry(values.get(column.key), column) for column in (*fixed, *shown)]
         rows.append(
             html.Tr([html.Th(_pick(region, run, palette, (layers or {}).get(region.id, "")), scope="row"), *cells])
         )
     return _table(title, heads, rows)
+
+
+def _rest_row(region: Region, columns: Sequence[Column]) -> Component:
+    """Returns the last row of a table: all that has no row of its own, which nobody can choose on the map."""
+    cells = [_entry(region.values.get(column.key), column) for column in columns]
+    return html.Tr([html.Th(region.label, scope="row"), *cells], className="is-rest")
 
 
 def group_swatch(group: int, colour: int | None, *, palette: str = "groups") -> Component | None:
@@ -86,17 +99,30 @@ def _pick(region: Region, run: str, palette: str, layer: str) -> Component:
 def _table(title: str, columns: Sequence[Column], rows: list[Component]) -> Component:
     first = rows[0].children if rows else []
     sides = [getattr(entry, "className", None) for entry in first] + [None] * len(columns)
+    sortable = len(rows) >= LEAST_SORTED
     heads = [
-        html.Th(_head_words(column), scope="col", title=column.hint or None, className=side)
-        for column, side in zip(columns, sides, strict=False)
+        html.Th(
+            _sorter(column, place) if sortable else _head_words(column),
+            scope="col",
+            title=column.hint or None,
+            className=side,
+        )
+        for place, (column, side) in enumerate(zip(columns, sides, strict=False))
     ]
-    return html.Div(
+    box = html.Div(
         html.Table([html.Caption(title), html.Thead(html.Tr(heads)), html.Tbody(rows)], className="v-table"),
         className="v-table-box",
         tabIndex="0",
         role="region",
         **{"aria-label": title},
     )
+    # The frame says so when the table is wider than its place (tables.js).
+    return html.Div(box, className="v-table-frame")
+
+
+def _sorter(column: Column, place: int) -> Component:
+    action = {"data-action": "sort", "data-place": str(place)}
+    return html.Button(_head_words(column), className="v-plain v-sort", **action)
 
 
 def _head_words(column: Column) -> str:
@@ -105,4 +131,7 @@ def _head_words(column: Column) -> str:
 
 def _entry(value: Scalar, column: Column) -> Component:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return html.Td(scalar(value, column), className="is-number" if is_number else None)
+    words = scalar(value, column)
+    if is_number:
+        return html.Td(words, className="is-number", **{"data-value": repr(value)})
+    return html.Td(words, className="is-text" if len(words) > LONG_TEXT else None)

@@ -8,7 +8,7 @@ from dash.development.base_component import Component
 from backend.contract.results import Manifest
 from backend.contract.schemas import PictureRecord
 from frontend.components.icons import icon
-from frontend.components.words import number
+from frontend.components.words import class_name, number
 
 
 def target_chip(
@@ -30,7 +30,7 @@ def target_chip(
         return []
     best = manifest.classes[0]
     chosen = next((item for item in manifest.classes if item.index == target), None) if target is not None else best
-    label = f"{chosen.label} {number(chosen.score)}" if chosen else f"class {target}"
+    label = f"{class_name(chosen.label)} {number(chosen.score)}" if chosen else f"class {target}"
     return [
         html.Span(_comparison(manifest, target, record), className="v-compared"),
         _menu(model, manifest, target, label),
@@ -52,7 +52,7 @@ def _comparison(manifest: Manifest, target: int | None, record: PictureRecord | 
     best = manifest.classes[0]
     expected = expected_label(record)
     if target is not None and target != best.index:
-        return f"predicted {best.label} {number(best.score)}, asked for"
+        return f"predicted {class_name(best.label)} {number(best.score)}, asked for"
     if expected is None:
         return "predicted"
     return "predicted = expected" if same_class(best.label, expected) else f"expected {expected}, predicted"
@@ -67,7 +67,7 @@ def _menu(model: str, manifest: Manifest, target: int | None, label: str) -> Com
 
     entries = [item("The model's own answer", "", chosen=target is None)]
     for one in manifest.classes:
-        words = f"{one.label} {number(one.score)}"
+        words = f"{class_name(one.label)} {number(one.score)}"
         entries.append(item(words, str(one.index), chosen=one.index == target))
     head = html.Summary(
         [label, icon("chevron", size=11)],

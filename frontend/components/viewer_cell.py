@@ -46,6 +46,7 @@ class CellView:
         look: Layer and number of groups chosen before.
         addresses: Where arrays are fetched.
         named: Whether the reading begins with the method's name (a share has no column heads).
+        kind: What kind of result the method gives, for the room that the result will need.
     """
 
     model: str
@@ -68,6 +69,7 @@ class CellView:
     look: dict[str, Any] = field(default_factory=dict)
     addresses: Addresses = field(default_factory=Addresses)
     named: bool = False
+    kind: str = ""
 
 
 def viewer_cell(view: CellView) -> Component:
@@ -116,7 +118,7 @@ def _done(view: CellView, manifest: Manifest) -> list[Component]:
     badge = "from cache" if view.cached and not look.viewer["badge"] else look.viewer["badge"]
     parts: list[Component | None] = [
         viewer(view, {**look.viewer, "badge": badge}),
-        look.strip,
+        look.strip if look.strip is not None or view.named else _room(),
         _named(view, look.reading) if view.named else look.reading,
         look.cautions,
         look.pictures,
@@ -147,9 +149,15 @@ def _running(view: CellView) -> list[Component]:
     if view.manifest is not None:
         look = render(view.manifest, view.addresses, view.look)
         note = view.manifest.texts.reading or "Coarse first: the map sharpens as more parts are shown."
-        return [viewer(view, look.viewer), line, meter, html.P(note, className="v-reading")]
+        return [viewer(view, look.viewer), line, _room(meter), html.P(note, className="v-reading"), _reserve(view)]
     veil = [icon("clock", size=22), html.Strong("Running"), html.P("The first map comes soon.")]
-    return [viewer(view, _bare(view), veil=veil), line, meter, html.P(" ", className="v-reading")]
+    return [
+        viewer(view, _bare(view), veil=veil),
+        line,
+        _room(meter),
+        html.P(" ", className="v-reading"),
+        _reserve(view),
+    ]
 
 
 def _veiled(view: CellView) -> list[Component]:
@@ -157,7 +165,18 @@ def _veiled(view: CellView) -> list[Component]:
     line = html.Div(
         [html.Span(state, className="v-state-words"), html.Span(right, className="v-note")], className="v-state-line"
     )
-    return [viewer(view, _bare(view), veil=veil), line, html.P(note, className="v-reading v-quiet")]
+    words = html.P(note, className="v-reading v-quiet")
+    return [viewer(view, _bare(view), veil=veil), line, _room(), words, _reserve(view)]
+
+
+def _room(meter: Component | None = None) -> Component:
+    """Returns the strip's place before there is a strip: the sentence below it stays where it is in every state."""
+    return html.Div([] if meter is None else [meter], className="v-strip-room")
+
+
+def _reserve(view: CellView) -> Component:
+    """Returns as much room as the controls of the coming result take, so that the rows below stay where they are."""
+    return html.Div(className="v-reserve", **{"data-kind": view.kind, "aria-hidden": "true"})
 
 
 Words = tuple[list[Component], str, str, str]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from backend.contract.results import Column, Scalar
 
 MINUS = "−"
 THIN = " "
+FOLDER_LIKE = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)+")
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -77,3 +80,17 @@ def scalar(value: Scalar, column: Column | None = None) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """Returns "1 map" or "3 maps"."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Returns a number with its sign in front, also when it is positive: "+0.21"."""
+    text = number(value, digits)
+    return f"+{text}" if value > 0 and not text.startswith(MINUS) and text.strip("0.") else text
+
+
+def class_name(label: str) -> str:
+    """Returns a class name as people read it: "crested-tam" and "crested_tam" are "crested tam".
+
+    Names that already are words ("three-toed sloth", "T-shirt") stay as they are.
+    """
+    return re.sub(r"[-_]", " ", label) if FOLDER_LIKE.fullmatch(label) else label

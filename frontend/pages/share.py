@@ -16,7 +16,7 @@ from frontend.api import ROOT, ApiError
 from frontend.components.icons import icon
 from frontend.components.picture_panel import picture_panel
 from frontend.components.viewer_cell import CellView, viewer_cell
-from frontend.components.words import number, plural, size
+from frontend.components.words import class_name, number, plural, size
 from frontend.pages import Page, Visit
 from frontend.renderers.spec import Addresses
 
@@ -145,7 +145,7 @@ def _cell(manifest: Manifest, addresses: Addresses, look: dict[str, Any]) -> Com
 
 def _target_words(manifest: Manifest) -> str:
     score = next((item.score for item in manifest.classes if item.index == manifest.target), None)
-    label = manifest.target_label or ""
+    label = class_name(manifest.target_label or "")
     return label if score is None else f"{label} {number(score)}"
 
 

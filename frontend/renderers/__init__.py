@@ -1,4 +1,4 @@
-"""One renderer for each kind of result; kinds without one of their own are drawn from their layers.
+"""One renderer for each kind of result.
 
 A renderer is a pure function ``(manifest, addresses, look) -> Rendering``. The registry is closed: a new method
 needs no renderer, a new *kind* of result needs one file here.
@@ -12,7 +12,15 @@ from typing import Any
 
 from backend.contract.pictures import picture_count
 from backend.contract.results import Manifest, ResultKind
-from frontend.renderers import general, label_map, prediction, ranked_maps, scalar_map
+from frontend.renderers import (
+    label_map,
+    prediction,
+    ranked_maps,
+    region_values,
+    scalar_map,
+    visual_words,
+)
+from frontend.renderers.legible import legible
 from frontend.renderers.pictures import picture_strip, with_pictures
 from frontend.renderers.rendering import Rendering
 from frontend.renderers.spec import Addresses
@@ -24,6 +32,8 @@ RENDERERS: dict[ResultKind, Renderer] = {
     ResultKind.LABEL_MAP: label_map.render,
     ResultKind.RANKED_MAPS: ranked_maps.render,
     ResultKind.PREDICTION: prediction.render,
+    ResultKind.REGION_VALUES: region_values.render,
+    ResultKind.VISUAL_WORDS: visual_words.render,
 }
 
 
@@ -35,8 +45,8 @@ def render(manifest: Manifest, addresses: Addresses | None = None, look: dict[st
         addresses: Where its arrays are fetched; default: the API.
         look: What somebody chose before (layer, number of groups), as a share keeps it.
     """
-    addresses, look = addresses or Addresses(), look or {}
-    drawn = RENDERERS.get(manifest.kind, general.render)(manifest, addresses, look)
+    addresses, look, manifest = addresses or Addresses(), look or {}, legible(manifest)
+    drawn = RENDERERS[manifest.kind](manifest, addresses, look)
     if manifest.partial or picture_count(manifest) == 1:
         return drawn
     viewer = with_pictures(manifest, addresses, drawn.viewer, look)

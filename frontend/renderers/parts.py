@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import dash_mantine_components as dmc
 from dash import html
 from dash.development.base_component import Component
+from numpy.typing import NDArray
 
 from backend.contract.pictures import picture_count
 from backend.contract.results import Layer, Manifest, Region, ResultKind
@@ -13,6 +17,8 @@ from frontend.components.curve import curve
 from frontend.components.icons import icon
 from frontend.components.tables import data_table, region_table
 from frontend.components.words import scalar
+from frontend.renderers.legible import legible
+from frontend.renderers.panel_details import NEEDED, tabs_of
 
 LONG_STACK = 4
 CURVE = "granularity"
@@ -130,8 +136,17 @@ def details(manifest: Manifest, *, share: str = "") -> Component:
     )
 
 
-def details_body(manifest: Manifest) -> list[Component]:
-    """Returns what is folded below a map: regions, tables, notes, how it was made."""
+def details_body(manifest: Manifest, arrays: Mapping[str, NDArray[Any]] | None = None) -> list[Component]:
+    """Returns what is folded below a map: regions, tables, notes, how it was made.
+
+    Args:
+        manifest: The result.
+        arrays: Its small arrays that are drawn as curves (see :data:`frontend.renderers.panel_details.NEEDED`).
+    """
+    manifest = legible(manifest)
+    if manifest.kind in NEEDED:
+        notes = [html.P(note, className="v-note") for note in manifest.texts.notes]
+        return [*tabs_of(manifest, arrays or {}), *notes, making(manifest)]
     parts: list[Component] = []
     if manifest.regions:
         title = REGION_TITLES.get(manifest.kind, "Regions")

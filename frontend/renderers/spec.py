@@ -52,6 +52,7 @@ def viewer_spec(
     nested: dict[str, Any] | None = None,
     badge: str = "",
     look: dict[str, Any] | None = None,
+    numbered: bool = False,
 ) -> dict[str, Any]:
     """Returns the description that ``overlay_viewer.js`` draws.
 
@@ -63,6 +64,7 @@ def viewer_spec(
         nested: Tables of the granularity slider, if the result has them.
         badge: The one thing worth knowing.
         look: What somebody chose before (``{"layer": ..., "k": ...}``), as a share keeps it.
+        numbered: Whether regions are always outlined and numbered, on signed maps with their values.
     """
     width, height = manifest.picture_size
     names = [layer.name for layer in layers]
@@ -82,6 +84,7 @@ def viewer_spec(
         "state": "partial" if manifest.partial else "done",
         "group": manifest.kind.value,
         "reading": manifest.texts.reading,
+        "numbered": numbered,
     }
 
 
@@ -101,6 +104,17 @@ def layer_spec(manifest: Manifest, addresses: Addresses, layer: Layer) -> dict[s
         "target": layer.target,
         "role": layer.role,
     }
+
+
+def fetch_whole(manifest: Manifest, addresses: Addresses, viewer: dict[str, Any], array: str) -> None:
+    """Lets the layers of a stack come out of one small array, so that going from one to the next asks for nothing."""
+    if array not in manifest.arrays:
+        return
+    indices = {layer.name: layer.index for layer in manifest.layers if layer.array == array}
+    for layer in viewer["layers"]:
+        if indices.get(layer["name"]) is not None:
+            layer["url"] = addresses.array(manifest.arrays[array].digest)
+            layer["index"] = indices[layer["name"]]
 
 
 def _ends(layer: Layer) -> list[str]:
