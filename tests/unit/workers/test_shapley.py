@@ -6,6 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from workers.shapley import (
     exact_values,
     kernel,
     make_plan,
+    play_games,
     preview_values,
     shapley_values,
 )
@@ -235,3 +237,52 @@ def test_exact_values_of_a_table_are_linear() -> None:
     random = np.random.default_rng(0)
     one, two = random.normal(size=(2, 32))
     assert np.allclose(exact_values(2 * one - two), 2 * exact_values(one) - exact_values(two), atol=1e-12)
+
+
+@pytest.mark.parametrize("n_players", [2, 3, 5])
+def test_exact_values_agree_with_an_independent_implementation(n_players: int) -> None:
+    from captum.attr import ShapleyValues
+
+    for seed in range(3):
+        game = RandomGame(n_players, seed=100 + seed)
+        present = torch.ones(1, n_players, dtype=torch.float64)
+        other = ShapleyValues(lambda shown, game=game: torch.from_numpy(game(shown.numpy() > 0.5)))
+        expected = other.attribute(present, baselines=0.0, perturbations_per_eval=1)
+        assert np.allclose(shapley_values(game, n_players).values, expected[0].numpy(), atol=1e-6)
+
+
+def test_several_games_have_values_errors_and_totals_of_their_own() -> None:
+    games = [RandomGame(13, seed) for seed in range(3)]
+    seen = []
+    found = play_games(
+        lambda bits: np.stack([game(bits) for game in games], axis=1),
+        13,
+        3,
+        budget=400,
+        seed=9,
+        on_progress=lambda done, total, partial: seen.append(partial),
+    )
+    assert found.coalitions.shape == (400, 13)
+    for index, game in enumerate(games):
+        alone = shapley_values(game, 13, budget=400, seed=9)
+        assert np.allclose(found.values[:, index], alone.values, atol=1e-12)
+        assert np.allclose(found.std_error[:, index], alone.std_error, atol=1e-12)
+        assert np.allclose(found.table[:, index], game(found.coalitions))
+    for partial in [one for one in seen if one is not None]:
+        assert np.allclose(partial.values.sum(0), partial.full - partial.empty, atol=1e-9)
+
+
+def test_estimates_come_each_time_the_pairs_have_doubled() -> None:
+    done = []
+    shapley_values(
+        RandomGame(10, 0), 10, on_progress=lambda count, total, partial: done.append(count) if partial else None
+    )
+    assert done == [22, 42, 82, 162, 322, 642]
+
+
+def test_a_large_budget_is_shared_out_by_weight_among_the_sizes() -> None:
+    plan = make_plan(24, budget=65_536, seed=0)
+    assert sum(plan.chosen.values()) == 32_767
+    assert len({row.tobytes() for row in np.concatenate([plan.pairs, ~plan.pairs])}) == 65_534
+    assert plan.chosen[1] == 24
+    assert min(plan.chosen.values()) >= 2
