@@ -117,12 +117,16 @@ class BrNpaClassifier(nn.Module):
         Raises:
             RuntimeError: Before a forward pass in evaluation mode, or in training mode.
         """
+        rows = self.head.weight.detach()[torch.as_tensor(class_index, device=self.head.weight.device)]
+        return self._split_rows(rows)
+
+    def _split_rows(self, rows: Tensor) -> Tensor:
+        """Splits any linear reading of the vectors, ``[N*C]`` or ``[B, N*C]``: a class, or a difference of classes."""
         if self._last is None:
             raise RuntimeError("decompose reads the last forward pass in evaluation mode; run one first")
         features, groups = self._last
         n_batch, n_channels, height, width = features.shape
-        rows = self.head.weight.detach()[torch.as_tensor(class_index, device=features.device)].expand(n_batch, -1)
-        slots = rows.reshape(n_batch, self.n_maps, n_channels)
+        slots = rows.expand(n_batch, -1).reshape(n_batch, self.n_maps, n_channels)
         cells = features.to(slots.dtype).flatten(2)
         per_cell = torch.bmm(slots, cells).reshape(n_batch, self.n_maps, height, width)
         return per_cell * groups.maps.detach().to(slots.dtype)

@@ -1,44 +1,68 @@
-"""BR-NPA after the fact: the strongest features of a frozen network, grouped by likeness, in order of strength."""
+"""BR-NPA: ranked feature groups, as attention of a trained explainer or found in a frozen network afterwards."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from backend.contract.results import Box, Column, Encoding, Layer, Region, ResultKind, Scalar, Texts
+from backend.contract.explainers import ExplainerRecord
+from backend.contract.problems import ProblemCode, ProblemError
+from backend.contract.results import ResultKind, Scalar, Texts
 from backend.contract.schemas import ModelCard, ModelKind
-from models.heads.br_npa import FeatureGroups, _composite, _group
+from models.heads.br_npa import UPSCALED_STAGES, _composite, _group
 from workers.faithfulness import sparsity
-from workers.method import Context, MapArray, Method, Params, Result
+from workers.method import Context, Method, Params, Result
 from workers.methods._br_npa_features import Features, native_features, sharpened
+from workers.methods._br_npa_result import COLUMNS, arrays, clamped_share, draw, layers
+from workers.methods._br_npa_result import regions as _regions
+from workers.methods._br_npa_texts import LABEL, cautions, reading_post_hoc
+from workers.methods._br_npa_trained import explain_trained
 
-LABEL = "feature groups, not the model's attention"
-ORDINALS = ("1st", "2nd", "3rd", "4th", "5th", "6th", "7th", "8th")
+__all__ = ["LABEL", "BrNpa", "BrNpaParams", "_composite", "_regions"]
+
 OUTLIER_NORM = 3.0
-FLAT_ACTIVITY = 1.2
-MUCH_CLAMPED = 0.05
-COLUMNS = (
-    Column(key="importance", title="Importance", digits=2, hint="Mean activity under the map, 0-1."),
-    Column(key="strength", title="Strength", digits=2, hint="Strength of the seed, 1 for the first."),
-    Column(key="likeness", title="Likeness to 1st", digits=2, hint="Cosine of the group's feature to the first one's."),
-)
+DEFAULT_MAPS = 3
+POST_HOC = "post_hoc"
 
 
 class BrNpaParams(Params):
-    """How many groups, on which grid."""
+    """Whose groups, how many, and on which grid."""
 
-    n_maps: int = Field(default=3, ge=1, le=8, title="Groups", description="How many groups are looked for.")
+    mode: Literal["auto", "trained", "post_hoc"] = Field(
+        default="auto",
+        title="Mode",
+        description="trained: what a second classifier, trained for this model, really read; post_hoc: groups in the "
+        "model's own features, which are not its attention; auto: trained where an explainer exists.",
+        json_schema_extra={"when_explainer": "trained", "otherwise": "post_hoc"},
+    )
+    explainer: str = Field(
+        default="auto",
+        max_length=64,
+        title="Explainer",
+        description="Which trained explainer; auto: the newest one for this model.",
+        json_schema_extra={"explainer": True},
+    )
+    n_maps: int | None = Field(
+        default=None,
+        ge=1,
+        le=8,
+        title="Groups",
+        description="How many groups are looked for. Empty: 3, or as many as the explainer has.",
+    )
+    contrast: Literal["none", "runner_up", "mean"] = Field(
+        default="none",
+        title="Compare with",
+        description="Trained mode: what the contributions are measured against. A softmax answer depends on "
+        "differences of logits only.",
+    )
     resolution: Literal["auto", "native", "dense"] = Field(
         default="auto",
         title="Grid",
-        description="auto: the finest grid that agrees with the model's own; native: the model's own; dense: stride 8, "
-        "even where it only approximates the model.",
+        description="Post hoc: auto: the finest grid that agrees with the model's own; native: the model's own; "
+        "dense: stride 8, even where it only approximates the model.",
     )
     input_size: int | None = Field(
         default=None,
@@ -46,12 +70,14 @@ class BrNpaParams(Params):
         le=1024,
         multiple_of=32,
         title="Input size",
-        description="Pixels; a larger input gives a finer map of a convolutional network. Empty: the model's own.",
+        description="Post hoc, in pixels; a larger input gives a finer map of a convolutional network. Empty: the "
+        "model's own.",
     )
     outlier_tokens: Literal["mask", "keep"] = Field(
         default="mask",
         title="Outlier tokens",
-        description="Whether tokens of a transformer with more than three times the usual strength may start a group.",
+        description="Post hoc: whether tokens of a transformer with more than three times the usual strength may start "
+        "a group.",
     )
     region_level: float = Field(
         default=0.5,
@@ -69,13 +95,13 @@ class BrNpa(Method):
     first, and so on. Red, green and blue are the first three groups; mixed colours belong to several, dark places are
     weak. No class enters: the maps are the same whichever class is asked.
 
-    These are **feature groups, not the model's attention**. The model's own head reads its features in another way
-    (the average over all places, or a class token), so the maps did not produce the answer. Rank means strength, not
-    importance for the answer. A place has seen a wide surrounding, so a strong feature can be caused by pixels outside
-    its cell.
+    With a trained explainer the maps are the attention of a second classifier that sees nothing but these groups, so
+    its answer splits exactly into groups and cells. Without one they are **feature groups, not the model's
+    attention**: the model's own head reads its features in another way, so the maps did not produce the answer.
 
-    On convolutional networks the grid is made finer by dilation where the finer map agrees exactly with the model's
-    own; how well it agrees is measured on the picture itself.
+    Rank means strength, not importance for the answer. A place has seen a wide surrounding, so a strong feature can be
+    caused by pixels outside its cell. The split holds the maps fixed; it is no promise of what happens when pixels
+    change.
     """
 
     name = "br_npa"
@@ -86,21 +112,29 @@ class BrNpa(Method):
     The strongest place of the network's last map is found first, and what resembles it joins. Then comes the strongest
     place unlike the first, and so on. The result is a few groups, in the order in which they stand out.
 
+    There are two modes. *Trained*: an explainer, a second classifier that sees only these groups, was trained for the
+    model; its answer splits exactly into what each group and each cell added. *Post hoc*: the same groups in the
+    features of the model itself, which reads them in another way.
+
     **How to read it**
 
+    - The badge says which mode it is. Trained: both answers, and how often the explainer gives the model's answer.
     - Red, green and blue are the first three groups. Mixed colours belong to several; dark places are weak.
     - The single maps say the same without colour. Two groups with a likeness near 1 are one thing found twice.
-    - The grid is made finer where the finer map agrees with the model's own on this very picture.
+    - Trained: contributions are signed logits and add up to the explainer's answer, which is written out.
+    - Post hoc: the grid is made finer where the finer map agrees with the model's own on this very picture.
 
     **What it cannot tell**
 
-    - What the answer rests on. These are groups of features, not the model's attention, and rank is strength.
-    - Anything about a class: the maps are the same whichever class is asked.
+    - Post hoc: what the answer rests on. These are groups of features, not the model's attention.
+    - Trained: what the model itself computes. The explainer is another network; its agreement is always shown.
+    - Which group matters more by its rank: rank is strength. Maps are the same whichever class is asked.
     - Where a feature came from, to the pixel: every place has seen a wide surrounding.
     """
-    version = 1
+    version = 2
     place = 30
     result_kind = ResultKind.RANKED_MAPS
+    has_target = True
     source = "Gomez, Ling, Fréour, Mouchère: BR-NPA. Pattern Recognition 2022, arXiv 2106.02566"
     Params = BrNpaParams
 
@@ -111,42 +145,89 @@ class BrNpa(Method):
             return "This network has no feature map before its pooling."
         return None
 
+    def remedy(self, model: ModelCard) -> str:
+        if not self._can_be_trained(model) or self._own(model):
+            return ""
+        return f"{self._offer(model.name)} to see the attention of a classifier that reads nothing else."
+
     def cost(self, model: ModelCard, params: Any) -> int:
+        if params.mode == "trained" or (params.mode == "auto" and self._own(model)):
+            return 2
         is_token = bool(model.blocks) and model.blocks[-1].layout == "tokens"
         return 1 + (params.input_size is not None) + (not is_token and params.resolution != "native")
 
     def explain(self, context: Context) -> Result:
-        """Returns ranked maps; the native grid is shown first, the finer one replaces it.
+        """Returns ranked maps: of a trained explainer, or of the frozen model itself.
+
+        Raises:
+            ProblemError: ``not_supported`` in mode ``trained`` without an explainer; ``not_found`` or
+                ``model_broken`` for an explainer that was asked for by its id.
+        """
+        mode = context.params.mode
+        record = None if mode == POST_HOC else self._find_explainer(context)
+        if record is not None:
+            return self._explain_trained(context, record)
+        if mode == "trained":
+            raise ProblemError(
+                ProblemCode.NOT_SUPPORTED,
+                f"No explainer trained for this model; train one or choose post_hoc. {self._advice(context)}".strip(),
+            )
+        return self._explain_post_hoc(context)
+
+    def _find_explainer(self, context: Context) -> ExplainerRecord | None:
+        """Returns the explainer asked for, or the newest one that is whole; ``None`` when there is none."""
+        return context.explainers.find(self.name, context.model.weights_digest, context.params.explainer)
+
+    def _explain_trained(self, context: Context, record: ExplainerRecord) -> Result:
+        return explain_trained(context, record)
+
+    def _explain_post_hoc(self, context: Context) -> Result:
+        """Returns ranked maps of the frozen model; the native grid is shown first, the finer one replaces it.
 
         Cost: one pass, one more for another input size, one for each dilated twin that is tried.
         """
-        total = self.cost(context.model.card, context.params)
+        total = self.cost(context.model.card, context.params.model_copy(update={"mode": POST_HOC}))
+        advice = self._advice(context)
         context.progress(0, total)
         native = native_features(context)
         context.progress(context.engine.passes, total)
-        context.partial(_result(context, native))
+        context.partial(_result(context, native, advice))
         context.check_cancelled()
         features = sharpened(context, native)
         context.progress(total, total)
-        return _result(context, features)
+        return _result(context, features, advice)
+
+    def _own(self, model: ModelCard) -> bool:
+        return any(card.method == self.name for card in model.explainers)
+
+    def _can_be_trained(self, model: ModelCard) -> bool:
+        stages = {block.name.partition(".")[0] for block in model.blocks}
+        return model.kind == ModelKind.CLASSIFIER and stages >= set(UPSCALED_STAGES)
+
+    def _advice(self, context: Context) -> str:
+        """Returns the offer to train an explainer, where there is none and one can be trained."""
+        model = context.model.card
+        if not self._can_be_trained(model) or self._find_newest(context) is not None:
+            return ""
+        return f"{self._offer(model.name)} to see the attention of a classifier that reads nothing else."
+
+    def _find_newest(self, context: Context) -> ExplainerRecord | None:
+        return next(iter(context.explainers.list(self.name, context.model.weights_digest)), None)
+
+    def _offer(self, model: str) -> str:
+        command = self.name.replace("_", "-")
+        return (
+            f"Train an explainer on the Explainers page, or by `vitrine train {command} --model {model} --data FOLDER`,"
+        )
 
 
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """Groups on the CPU with what is shown of them."""
-
-    groups: FeatureGroups
-    weighted: NDArray[np.float32]
-    importance: NDArray[np.float64]
-    labels: NDArray[np.int8]
-
-
-def _result(context: Context, features: Features) -> Result:
+def _result(context: Context, features: Features, advice: str) -> Result:
     params = context.params
+    count = params.n_maps or DEFAULT_MAPS
     allowed, masked = _allowed_seeds(features, params.outlier_tokens)
-    groups = _group(features.map, params.n_maps, allowed)
-    drawn = _draw(groups, params.region_level)
-    clamped = _clamped_share(features.map, groups)
+    groups = _group(features.map, count, allowed)
+    drawn = draw(groups, params.region_level)
+    clamped = clamped_share(features.map, groups)
     regions = _regions(drawn, features.frame, context.picture.pixels.shape[:2], params.region_level)
     n_valid = int(groups.valid.sum())
     scalars: dict[str, Scalar] = {
@@ -158,18 +239,19 @@ def _result(context: Context, features: Features) -> Result:
         "masked_tokens": masked,
         "passes": features.passes,
         "sparsity": sparsity(groups.maps[groups.valid].cpu(), groups.activity.cpu()) if n_valid else None,
+        "mode": POST_HOC,
     }
     return Result(
-        arrays=_arrays(drawn, features),
-        layers=_layers(params.n_maps, groups),
+        arrays=arrays(drawn, features.frame, features.logits),
+        layers=layers(groups, LABEL, stride=features.stride),
         regions=regions,
         region_columns=COLUMNS,
         scalars=scalars,
         texts=Texts(
-            reading=_reading(regions),
+            reading=reading_post_hoc(regions),
             badge="post hoc",
-            cautions=_cautions(drawn, features, params, clamped=clamped, masked=masked),
-            notes=(f"These are {LABEL}.", *features.notes),
+            cautions=(*features.cautions, *cautions(drawn, wanted=count, clamped=clamped, masked=masked)),
+            notes=tuple(filter(None, (f"These are {LABEL}.", *features.notes, advice))),
         ),
         seen=features.frame,
     )
@@ -182,140 +264,3 @@ def _allowed_seeds(features: Features, outliers: str) -> tuple[Tensor | None, in
     norms = torch.linalg.vector_norm(features.map.float(), dim=0)
     allowed = norms <= OUTLIER_NORM * norms.median()
     return allowed, int((~allowed).sum())
-
-
-def _draw(groups: FeatureGroups, level: float) -> _Drawn:
-    activity = groups.activity
-    weighted = (groups.maps * activity).cpu().numpy().astype(np.float32)
-    peak = activity.max()
-    importance = (groups.maps * activity).sum((1, 2)) / peak if float(peak) > 0 else torch.zeros(len(groups.maps))
-    valid = groups.valid.cpu().numpy()
-    peaks = weighted.max((1, 2), keepdims=True)
-    inside = (weighted >= level * peaks) & (peaks > 0) & valid[:, None, None]
-    best = np.where(inside, weighted, -1).argmax(0) + 1
-    labels = np.where(inside.any(0), best, 0).astype(np.int8)
-    return _Drawn(groups, weighted, importance.double().cpu().numpy(), labels)
-
-
-def _clamped_share(features: Tensor, groups: FeatureGroups) -> float:
-    """Returns the share of all similarity to the seeds that was negative and cut off, 0-1."""
-    seeds = groups.seeds[groups.valid]
-    if not len(seeds):
-        return 0.0
-    cells = features.flatten(1).float()
-    unit = cells / (torch.linalg.vector_norm(cells, dim=0) + 1e-5)
-    cosines = unit[:, seeds].T @ unit
-    return float(cosines.clamp(max=0).abs().sum() / cosines.abs().sum())
-
-
-def _arrays(drawn: _Drawn, features: Features) -> dict[str, MapArray]:
-    groups = drawn.groups
-    maps = groups.maps.float().cpu().numpy()
-    activity = groups.activity.float().cpu().numpy()
-    arrays = {
-        "maps": MapArray(maps, features.frame),
-        "activity": MapArray(activity, features.frame),
-        "composite": MapArray(_composite(maps, activity, groups.valid.cpu().numpy()), features.frame),
-        "groups": MapArray(drawn.labels, features.frame),
-    }
-    if features.logits is not None:
-        arrays["logits"] = MapArray(features.logits.float().cpu().numpy())
-    return arrays
-
-
-def _layers(count: int, groups: FeatureGroups) -> list[Layer]:
-    words = ("elsewhere", "in the group")
-    layers = [
-        Layer(name="composite", title="Groups together", array="composite", encoding=Encoding.RGB, ends=(LABEL, ""))
-    ]
-    layers += [
-        Layer(
-            name=f"map {rank + 1}",
-            title=f"{ORDINALS[rank]} group",
-            array="maps",
-            index=rank,
-            encoding=Encoding.SEQUENTIAL,
-            ends=words,
-        )
-        for rank in range(count)
-        if bool(groups.valid[rank])
-    ]
-    strength = ("weak features", "strong features")
-    layers.append(
-        Layer(
-            name="activity",
-            title="Strength of the features",
-            array="activity",
-            encoding=Encoding.SEQUENTIAL,
-            ends=strength,
-            role="detail",
-        )
-    )
-    return layers
-
-
-def _regions(drawn: _Drawn, frame: Box, picture: tuple[int, ...], level: float) -> list[Region]:
-    groups = drawn.groups
-    regions = []
-    first = groups.vectors[0].double()
-    for rank in range(len(groups.maps)):
-        if not bool(groups.valid[rank]):
-            continue
-        mask = drawn.weighted[rank] >= level * drawn.weighted[rank].max()
-        vector = groups.vectors[rank].double()
-        likeness = torch.nn.functional.cosine_similarity(vector, first, dim=0)
-        regions.append(
-            Region(
-                id=rank + 1,
-                label=f"{ORDINALS[rank]} group",
-                score=float(drawn.importance[rank]),
-                area=float(mask.mean()),
-                box=_box(mask, frame, picture),
-                colour=rank,
-                values={
-                    "importance": float(drawn.importance[rank]),
-                    "strength": float(groups.scores[rank] / groups.scores[0]),
-                    "likeness": float(likeness),
-                },
-            )
-        )
-    return regions
-
-
-def _box(mask: NDArray[np.bool_], frame: Box, picture: tuple[int, ...]) -> Box:
-    """Returns the tight box of cells in picture pixels, cut at the picture's edge."""
-    rows, columns = np.nonzero(mask)
-    height, width = (frame.bottom - frame.top) / mask.shape[0], (frame.right - frame.left) / mask.shape[1]
-    return Box(
-        left=float(np.clip(frame.left + columns.min() * width, 0, picture[1])),
-        top=float(np.clip(frame.top + rows.min() * height, 0, picture[0])),
-        right=float(np.clip(frame.left + (columns.max() + 1) * width, 0, picture[1])),
-        bottom=float(np.clip(frame.top + (rows.max() + 1) * height, 0, picture[0])),
-    )
-
-
-def _reading(regions: list[Region]) -> str:
-    if not regions:
-        return "The features are zero everywhere, so there is nothing to group."
-    shares = [f"{region.area:.0%}".replace("%", " %") for region in regions]
-    first, *others = (f"the {region.label} covers {share}" for region, share in zip(regions, shares, strict=True))
-    parts = ", ".join([first, *(text.replace(" covers", "") for text in others)])
-    return f"Strongest first: {parts} of what the model saw. These are {LABEL}."
-
-
-def _cautions(
-    drawn: _Drawn, features: Features, params: BrNpaParams, *, clamped: float, masked: int
-) -> tuple[str, ...]:
-    groups = drawn.groups
-    n_valid = int(groups.valid.sum())
-    said = list(features.cautions)
-    if n_valid < params.n_maps:
-        said.append(f"Only {n_valid} of {params.n_maps} groups were found; after that, nothing strong was left.")
-    if clamped > MUCH_CLAMPED:
-        said.append(f"The features have both signs; {clamped:.0%} of all likeness was negative and left out.")
-    if masked:
-        said.append(f"{masked} unusually strong tokens were not allowed to start a group.")
-    median = float(groups.activity.median())
-    if median > 0 and float(groups.activity.max()) / median < FLAT_ACTIVITY:
-        said.append("All places are about equally strong, so the ranking is close to arbitrary.")
-    return tuple(said)

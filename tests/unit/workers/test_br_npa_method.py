@@ -209,7 +209,7 @@ def test_every_result_says_what_it_is_and_claims_no_contribution(load: Load) -> 
     assert LABEL in result.texts.reading
     assert result.texts.badge == "post hoc"
     assert "contributions" not in result.arrays
-    assert not BrNpa.has_target
+    assert result.scalars["mode"] == "post_hoc"
 
 
 def test_maps_sum_to_one_and_the_native_grid_comes_first(load: Load) -> None:
