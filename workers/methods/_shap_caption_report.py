@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.contract.results import Column, Layer, Scalar, Table
+from backend.contract.results import Column, Scalar, Table
 from models.captioners import Captioner
 from workers.method import Context, MapArray
 from workers.methods._shap_captioning import CaptionAsker
@@ -15,7 +15,7 @@ from workers.methods._shap_cuts import Cut
 from workers.methods._shap_game import UNMOVED, Outcome, Round
 from workers.methods._shap_report import LEAST_DELTA, Found, Report
 from workers.methods._shap_view import View
-from workers.methods._shap_words import Span, read_wording
+from workers.methods._shap_words import read_wording
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +38,19 @@ COLUMNS = (
     Column(key="first_in", title="First in", digits=3, hint="What showing it alone adds to showing nothing."),
     Column(key="last_in", title="Last in", digits=3, hint="What hiding it alone takes away."),
     Column(key="flags", title="Note"),
+)
+
+
+KIND = Column(key="kind", title="Kind")
+TOKEN = Column(key="token", title="Token")
+SPAN = (
+    Column(key="text", title="Text"),
+    Column(key="first", title="First token"),
+    Column(key="last", title="Behind the last"),
+    Column(key="start", title="From", hint="First character in the caption."),
+    Column(key="end", title="To", hint="Behind the last character."),
+    Column(key="full", title="Seen", unit="nats", digits=2, hint="Log-probability with everything shown."),
+    Column(key="empty", title="Hidden", unit="nats", digits=2, hint="Log-probability with everything hidden."),
 )
 
 
@@ -126,7 +139,6 @@ class CaptionReport(Report):
         self,
         found: Found,
         arrays: dict[str, MapArray],
-        layers: list[Layer],
         tables: list[Table],
         scalars: dict[str, Scalar],
     ) -> None:
@@ -146,50 +158,43 @@ class CaptionReport(Report):
             "passes": self._context.engine.passes,
             "seconds": self._context.engine.seconds,
         }
-        self._add_words(outcome, arrays, layers, tables)
+        self._add_words(outcome, arrays, tables)
         if found.is_complete:
             numbers = [outcome.round.caption_of(bits) for bits in outcome.coalitions]
             arrays["caption_index"] = MapArray(np.array(numbers, np.int32))
             tables.append(self._captions())
+            hidden = (self.hidden_words(outcome.round), float(outcome.empty[0]))
+            heads = (
+                Column(key="caption", title="Everything hidden"),
+                Column(key="closeness", title="Closeness", digits=3),
+            )
+            tables.append(Table(name="hidden", title="Everything hidden", columns=heads, rows=(hidden,)))
 
-    def _add_words(
-        self, outcome: Outcome, arrays: dict[str, MapArray], layers: list[Layer], tables: list[Table]
-    ) -> None:
+    def _add_words(self, outcome: Outcome, arrays: dict[str, MapArray], tables: list[Table]) -> None:
         words = self._wording
-        phi = outcome.phi[:, 1:].T
-        full, empty = outcome.full[1:], outcome.empty[1:]
-        spans = {"token": words.tokens, "word": words.words, "phrase": words.phrases}
-        ranges = {
-            "token": [(span.first, span.last) for span in words.tokens],
-            "word": [(span.first, span.last) for span in words.words],
-            "phrase": [(words.words[one.first].first, words.words[one.last - 1].last) for one in words.phrases],
+        phi, full, empty = outcome.phi[:, 1:].T, outcome.full[1:], outcome.empty[1:]
+        phrases = [(words.words[one.first].first, words.words[one.last - 1].last) for one in words.phrases]
+        kinds = {
+            "token": (words.tokens, [(one.first, one.last) for one in words.tokens]),
+            "word": (words.words, [(one.first, one.last) for one in words.words]),
+            "phrase": (words.phrases, phrases),
         }
-        parents = {
-            "token": [words.word_of(index) + 1 if words.words else None for index in range(len(words.tokens))],
-            "word": [_one_based(words.phrase_of(index)) for index in range(len(words.words))],
-            "phrase": None,
-        }
-        for kind, found in spans.items():
-            sums = [None if not len(full) else (phi[a:b], full[a:b], empty[a:b]) for a, b in ranges[kind]]
-            tables.append(_words_table(kind, found, sums, parents[kind]))
-            if len(full) and found:
-                values = np.stack([phi[a:b].sum(axis=0) for a, b in ranges[kind]])
+        rows: dict[str, list[tuple[Scalar, ...]]] = {}
+        for kind, (spans, ranges) in kinds.items():
+            rows[kind] = [
+                (kind, span.text, a, b, span.start, span.end, *_sums(full, empty, a, b))
+                for span, (a, b) in zip(spans, ranges, strict=True)
+            ]
+            if len(full) and ranges:
+                values = np.stack([phi[a:b].sum(axis=0) for a, b in ranges])
                 arrays[f"{kind}_phi"] = MapArray(values, precise=True)
-                self._add_layers(kind, found, values, arrays, layers)
         if len(full):
             arrays["token_full"] = MapArray(full, precise=True)
             arrays["token_empty"] = MapArray(empty, precise=True)
-
-    def _add_layers(
-        self, kind: str, spans: Sequence[Span], values: Floats, arrays: dict[str, MapArray], layers: list[Layer]
-    ) -> None:
-        name = f"{kind}_maps"
-        self.paint(name, values, arrays)
-        most = float(np.abs(values).max())
-        layers += [
-            self.signed(f"{kind} {index + 1}", span.text or "(no text)", name, most=most, unit="nats", index=index)
-            for index, span in enumerate(spans)
-        ]
+        tokens = tuple((index, *row[1:2], *row[4:]) for index, row in enumerate(rows["token"]))
+        tables.append(Table(name="tokens", title="Tokens", columns=(TOKEN, *SPAN[:1], *SPAN[3:]), rows=tokens))
+        spans_found = (*rows["word"], *rows["phrase"])
+        tables.append(Table(name="spans", title="Words and phrases", columns=(KIND, *SPAN), rows=spans_found))
 
     def _captions(self) -> Table:
         book = self._asker.book
@@ -198,7 +203,7 @@ class CaptionReport(Report):
             title="All captions",
             columns=(
                 Column(key="caption", title="Caption"),
-                Column(key="pictures", title="Pictures", hint="Masked pictures that drew it."),
+                Column(key="count", title="Pictures", hint="Masked pictures that drew it."),
                 Column(key="closeness", title="Closeness", digits=3, hint="To the original caption."),
             ),
             rows=tuple(zip(book.texts, book.pictures, book.closeness, strict=True)),
@@ -212,31 +217,8 @@ class CaptionReport(Report):
         return f"'{text}'" if text else "no caption"
 
 
-def _one_based(number: int | None) -> int | None:
-    return None if number is None else number + 1
-
-
-def _words_table(
-    kind: str,
-    spans: Sequence[Span],
-    sums: Sequence[tuple[Floats, Floats, Floats] | None],
-    parents: Sequence[int | None] | None,
-) -> Table:
-    """Returns the spans of a caption with their log-probabilities in nats, shown and hidden."""
-    parent = {"token": ("word", "Word"), "word": ("phrase", "Phrase")}.get(kind)
-    columns = [
-        Column(key="text", title="Text"),
-        Column(key="start", title="From", hint="First character in the caption."),
-        Column(key="end", title="To", hint="Behind the last character."),
-        *([Column(key=parent[0], title=parent[1])] if parent else []),
-        Column(key="full", title="Seen", unit="nats", digits=2, hint="Log-probability with everything shown."),
-        Column(key="empty", title="Hidden", unit="nats", digits=2, hint="Log-probability with everything hidden."),
-    ]
-    rows = []
-    for index, (span, known) in enumerate(zip(spans, sums, strict=True)):
-        head: list[Scalar] = [span.text, span.start, span.end]
-        head += [parents[index]] if parents is not None else []
-        tail: list[Scalar] = [None, None] if known is None else [float(known[1].sum()), float(known[2].sum())]
-        rows.append((*head, *tail))
-    titles = {"token": "Tokens", "word": "Words", "phrase": "Phrases"}
-    return Table(name=f"{kind}s", title=titles[kind], columns=tuple(columns), rows=tuple(rows))
+def _sums(full: Floats, empty: Floats, first: int, last: int) -> tuple[float | None, float | None]:
+    """Returns the log-probability of a range of tokens in nats, shown and hidden; None when tokens are not scored."""
+    if not len(full):
+        return None, None
+    return float(full[first:last].sum()), float(empty[first:last].sum())

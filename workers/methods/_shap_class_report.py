@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.contract.results import ClassScore, Column, Layer, Scalar, Table
+from backend.contract.results import ClassScore, Column, Scalar, Table
 from workers.method import Context, MapArray
 from workers.methods._shap_classes import ClassAsker
 from workers.methods._shap_compare import compare
@@ -106,7 +106,6 @@ class ClassReport(Report):
         self,
         found: Found,
         arrays: dict[str, MapArray],
-        layers: list[Layer],
         tables: list[Table],
         scalars: dict[str, Scalar],
     ) -> None:
@@ -118,33 +117,25 @@ class ClassReport(Report):
             "passes": self._context.engine.passes,
             "seconds": self._context.engine.seconds,
         }
-        self._add_classes(outcome, arrays, layers, tables)
+        self._add_classes(outcome, arrays, tables)
         if found.is_complete and self._context.params.region_source:
             comparison = compare(outcome, self.cut, hidden=self.game.filling)
             tables += comparison.tables()
             scalars |= comparison.scalars()
 
-    def _add_classes(
-        self, outcome: Outcome, arrays: dict[str, MapArray], layers: list[Layer], tables: list[Table]
-    ) -> None:
+    def _add_classes(self, outcome: Outcome, arrays: dict[str, MapArray], tables: list[Table]) -> None:
         columns = [self._asker.column(index) for index in self._asker.classes]
-        values = outcome.phi[:, columns].T
-        arrays["class_phi"] = MapArray(values, precise=True)
-        self.paint("class_maps", values, arrays)
-        most = float(np.abs(values).max())
-        for row, index in enumerate(self._asker.classes):
-            title = f"For {self._name(index)}"
-            layer = self.signed(f"class {row + 1}", title, "class_maps", most=most, unit=self.unit, index=row)
-            layers.append(layer.model_copy(update={"target": index}))
+        arrays["class_phi"] = MapArray(outcome.phi[:, columns].T, precise=True)
         heads = (
+            Column(key="row", title="Place"),
             Column(key="class", title="Class"),
-            Column(key="name", title="Name"),
+            Column(key="label", title="Name"),
             Column(key="full", title="Seen", digits=3),
             Column(key="empty", title="Everything hidden", digits=3),
         )
         rows = tuple(
-            (index, self._name(index), float(outcome.full[column]), float(outcome.empty[column]))
-            for index, column in zip(self._asker.classes, columns, strict=True)
+            (row, index, self._name(index), float(outcome.full[column]), float(outcome.empty[column]))
+            for row, (index, column) in enumerate(zip(self._asker.classes, columns, strict=True))
         )
         tables.append(Table(name="classes", title="Best classes", columns=heads, rows=rows))
 

@@ -66,6 +66,7 @@ class Report(ABC):
         self.cut = cut
         self.game = game
         self.unit = unit
+        self.shown_unit = "closeness" if unit == "cosine" else unit
         self.notes: list[str] = list(cut.notes)
         self._labels = cut.regions.labels
         height, width = view.size
@@ -81,7 +82,7 @@ class Report(ABC):
         tables: list[Table] = []
         if found.outcome is not None:
             self._add_values(found, arrays, layers)
-            self._add_details(found, arrays, layers, tables, scalars)
+            self._add_details(found, arrays, tables, scalars)
         if found.robustness is not None:
             self._add_robustness(found.robustness, arrays, layers, tables, scalars)
         return Result(
@@ -126,7 +127,6 @@ class Report(ABC):
         self,
         found: Found,
         arrays: dict[str, MapArray],
-        layers: list[Layer],
         tables: list[Table],
         scalars: dict[str, Scalar],
     ) -> None:
@@ -253,7 +253,9 @@ class Report(ABC):
         arrays["contribution"] = MapArray(phi.astype(np.float32)[self._labels], self.view.seen)
         layers.insert(
             0,
-            self.signed("contribution", "Contribution", "contribution", most=float(np.abs(phi).max()), unit=self.unit),
+            self.signed(
+                "contribution", "Contribution", "contribution", most=float(np.abs(phi).max()), unit=self.shown_unit
+            ),
         )
         first, last = self._first_and_last(outcome)
         numbers = {"phi": phi, "first_in": first, "last_in": last}
@@ -337,8 +339,8 @@ class Report(ABC):
             "v_full": float(outcome.full[0]),
             "v_empty": float(outcome.empty[0]),
             "delta": float(outcome.delta[0]),
-            "sum_phi": total,
-            "efficiency_gap": abs(total - float(outcome.delta[0])),
+            "sum": total,
+            "gap": abs(total - float(outcome.delta[0])),
             "evaluations": outcome.evaluations,
             "exact": outcome.exact,
             "early_stop": bool(outcome.stopped),
@@ -364,9 +366,10 @@ class Report(ABC):
             if name in robust.outcomes:
                 title = f"Hidden regions: {name}"
                 layers.append(
-                    self.signed(f"filling {name}", title, "robust_maps", most=most, unit=self.unit, index=index)
+                    self.signed(f"filling {name}", title, "robust_maps", most=most, unit=self.shown_unit, index=index)
                 )
-        tables += robust.tables(self.hidden_words, lambda outcome: self._regions(None)[self.top(outcome)].label)
+        labels = [region.label for region in self._regions(None)]
+        tables += robust.tables(labels, self.hidden_words, lambda outcome: labels[self.top(outcome)])
         scalars |= robust.scalars()
 
 
@@ -385,8 +388,8 @@ def _badge(found: Found) -> str:
     if outcome.exact:
         return "exact"
     players = outcome.round.players.count
-    possible = str(2**players) if players <= 20 else f"2^{players}"
-    return f"sampled, {outcome.evaluations} of {possible}"
+    possible = f"{2**players:,}" if players <= 20 else f"2^{players}"
+    return f"sampled, {outcome.evaluations:,} of {possible}"
 
 
 def _to_bytes(game: Round, preprocessing: Preprocessing) -> NDArray[np.uint8]:

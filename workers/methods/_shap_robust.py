@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -48,12 +48,27 @@ class Robustness:
 
     def scalars(self) -> dict[str, Scalar]:
         """Returns the correlations and the verdict."""
-        named: dict[str, Scalar] = {f"spearman_{a}_{b}": value for (a, b), value in self.agreement().items()}
+        named: dict[str, Scalar] = {f"robust_{a}_{b}": value for (a, b), value in self.agreement().items()}
         return named | {"robust_verdict": self.verdict()}
 
-    def tables(self, words: Callable[[Round], str | None], top: Callable[[Outcome], str]) -> list[Table]:
-        """Returns one row per filling and one per pair of fillings."""
+    def tables(
+        self, labels: Sequence[str], words: Callable[[Round], str | None], top: Callable[[Outcome], str]
+    ) -> list[Table]:
+        """Returns the values of every region with each filling, and what the fillings do to the whole picture.
+
+        Args:
+            labels: Of the regions.
+            words: What the model says of the hidden picture, if it says anything.
+            top: Label of the largest region.
+        """
+        known = [name for name in FILLINGS if name in self.outcomes]
         columns = (
+            Column(key="region", title="Region"),
+            *(Column(key=n, title=n.capitalize(), digits=3) for n in known),
+        )
+        phi = [self.outcomes[name].phi[:, 0] for name in known]
+        rows = tuple((label, *(float(values[index]) for values in phi)) for index, label in enumerate(labels))
+        heads = (
             Column(key="filling", title="Filling"),
             Column(key="caption", title="Everything hidden", hint="What the model says then."),
             Column(key="v_empty", title="Value then", digits=3),
@@ -61,15 +76,13 @@ class Robustness:
             Column(key="top", title="Largest"),
             Column(key="exact", title="Exact"),
         )
-        rows = tuple(
+        games = tuple(
             (name, words(one.round), float(one.empty[0]), float(one.delta[0]), top(one), one.exact)
-            for name, one in ((name, self.outcomes[name]) for name in FILLINGS if name in self.outcomes)
+            for name, one in ((name, self.outcomes[name]) for name in known)
         )
-        pairs = (Column(key="pair", title="Fillings"), Column(key="spearman", title="Rank correlation", digits=2))
-        agreed = tuple((f"{a} and {b}", value) for (a, b), value in self.agreement().items())
         return [
-            Table(name="robustness", title="Other fillings", columns=columns, rows=rows),
-            Table(name="agreement", title="Agreement of fillings", columns=pairs, rows=agreed),
+            Table(name="robustness", title="Values by filling", columns=columns, rows=rows),
+            Table(name="robust_captions", title="Everything hidden, by filling", columns=heads, rows=games),
         ]
 
 

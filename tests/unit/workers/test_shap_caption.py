@@ -110,7 +110,7 @@ def test_every_picture_is_captioned_once_and_every_caption_compared_once() -> No
     assert len(pictures) == len(set(pictures)) == 3 * 64 - 2
     assert len(embedder.given) == len(set(embedder.given))
     assert set(embedder.given) == {row["caption"] for row in _table(result, "captions")}
-    assert sum(row["pictures"] for row in _table(result, "captions")) == len(pictures)
+    assert sum(row["count"] for row in _table(result, "captions")) == len(pictures)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
@@ -205,12 +205,15 @@ def test_tokens_words_and_phrases_add_up_and_point_at_their_squares() -> None:
     assert np.allclose(tokens.sum(1), numbers(result, "token_full") - numbers(result, "token_empty"), atol=1e-9)
     assert tokens[1].argmax() == 0
     assert tokens[4].argmax() == 1
-    rows = _table(result, "phrases")
-    assert [row["text"] for row in rows] == ["a red bird", "on green branch"]
+    rows = [row for row in _table(result, "spans") if row["kind"] == "phrase"]
+    assert [(row["text"], row["first"], row["last"]) for row in rows] == [
+        ("a red bird", 0, 3),
+        ("on green branch", 3, 6),
+    ]
     assert rows[0]["full"] == pytest.approx(numbers(result, "token_full")[:3].sum())
-    assert [row["phrase"] for row in _table(result, "words")] == [1, 1, 1, 2, 2, 2]
-    layer = next(layer for layer in result.layers if layer.name == "phrase 2")
-    assert (layer.title, layer.unit, layer.index) == ("on green branch", "nats", 1)
+    assert result.caption is not None
+    for row in _table(result, "spans"):
+        assert result.caption[row["start"] : row["end"]] == row["text"]
 
 
 def test_the_mean_over_tokens_is_the_value_of_the_mean_log_probability() -> None:
@@ -257,7 +260,7 @@ def test_a_sampled_game_says_so_stays_in_its_budget_and_still_adds_up() -> None:
     assert result.scalars["exact"] is False
     assert result.scalars["evaluations"] <= 300
     assert len(captioner.seen) <= 300 + 2 * 16 - 2
-    assert result.texts.badge == "sampled, 300 of 65536"
+    assert result.texts.badge == "sampled, 300 of 65,536"
     assert result.arrays["std_error"].data.max() > 0
     assert len(numbers(result, "deletion")) == len(numbers(result, "random_order")) == 17
     _assert_adds_up(result)
@@ -296,9 +299,10 @@ def test_other_fillings_are_compared() -> None:
     result, _ = explain_caption(captioner, robustness=True)
     assert numbers(result, "robust_phi").shape == (3, 4)
     assert np.allclose(numbers(result, "robust_phi")[0], numbers(result, "phi"))
-    assert [row["filling"] for row in _table(result, "robustness")] == ["black", "mean", "blur"]
+    assert [row["filling"] for row in _table(result, "robust_captions")] == ["black", "mean", "blur"]
+    assert [row["black"] for row in _table(result, "robustness")] == numbers(result, "phi").tolist()
     assert result.scalars["robust_verdict"] in {"stable", "partly", "unstable"}
-    assert result.scalars["spearman_black_mean"] == pytest.approx(1.0)
+    assert result.scalars["robust_black_mean"] == pytest.approx(1.0)
 
 
 def test_factor_regions_come_from_the_captioners_own_features() -> None:
