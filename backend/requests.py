@@ -87,7 +87,7 @@ def make_spec(request: RunRequest, image_ids: tuple[str, ...], model: ModelCard,
             f"{model.title} has {model.class_count} classes, numbered from 0; there is no class {target}.",
         )
     params = fill_params(method.params_schema, request.params)
-    _validate_params(method.params_schema, params)
+    validate_params(method.params_schema, params)
     params = resolve_explainer(method.params_schema, params, method.name, model.explainers)
     return RunSpec(
         image_ids=image_ids,
@@ -102,7 +102,12 @@ def make_spec(request: RunRequest, image_ids: tuple[str, ...], model: ModelCard,
     )
 
 
-def _validate_params(schema: dict[str, Any], params: dict[str, Any]) -> None:
+def validate_params(schema: dict[str, Any], params: dict[str, Any]) -> None:
+    """Checks settings against a JSON schema.
+
+    Raises:
+        ProblemError: ``params_invalid``, naming the setting, its value and what is allowed.
+    """
     from jsonschema import Draft202012Validator  # imported late: it takes longer to load than the rest of this file
     from jsonschema.exceptions import best_match
 

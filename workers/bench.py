@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 import structlog
@@ -16,6 +16,8 @@ from backend.contract.problems import Problem
 from backend.contract.schemas import RunState
 from models.catalogue import ModelCatalogue
 from models.loader import ModelLoader
+from models.training.job import TrainingKind
+from models.training.kinds import find_kinds
 from workers.catalogue import find_methods
 from workers.connection import connect
 from workers.method import Method
@@ -26,6 +28,17 @@ from workers.watch import StopFlags
 log = structlog.get_logger()
 
 
+class Closing(Protocol):
+    """How the job at hand ended; written in the same transaction as the job's own end."""
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether the job goes back to the front of its queue."""
+
+    def write(self, pipeline: Any) -> None:
+        """Adds the last state and event to a pipeline."""
+
+
 @dataclass(frozen=True)
 class Ending:
     """How the run at hand ended; written in the same transaction as the job's own end."""
@@ -33,6 +46,11 @@ class Ending:
     reporter: Reporter
     state: RunState
     problem: Problem | None = None
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether the run goes back to the queue."""
+        return self.state is RunState.QUEUED
 
     def write(self, pipeline: Any) -> None:
         """Adds the last state and event to a pipeline."""
@@ -51,6 +69,7 @@ class Bench:
         limit_s: Longest time for one run.
         explainers: Where trained explainers are.
         flags: What may stop a run from outside.
+        kinds: Kinds of training by name.
         has_owner: Whether a worker writes ``ending`` together with the job's end (else the task does so itself).
         ending: How the run at hand ended, until it is written.
     """
@@ -63,7 +82,8 @@ class Bench:
     explainers: ExplainerShelf = field(default_factory=ExplainerShelf)
     flags: StopFlags = field(default_factory=StopFlags)
     has_owner: bool = False
-    ending: Ending | None = None
+    kinds: Mapping[str, TrainingKind] = field(default_factory=dict)
+    ending: Closing | None = None
 
 
 def open_bench(settings: WorkerSettings, *, device: str) -> Bench:
@@ -81,6 +101,7 @@ def open_bench(settings: WorkerSettings, *, device: str) -> Bench:
         store=RedisArtifactStore(connect(settings.cache_redis_url)),
         loader=ModelLoader(catalogue, device=device, budget_bytes=settings.model_budget_bytes),
         methods=find_methods(settings.methods_dir, on_error=_log_broken_method),
+        kinds=find_kinds(settings.methods_dir, on_error=_log_broken_method),
         limit_s=settings.job_timeout_s,
         explainers=ExplainerShelf(settings.explainers_folder),
     )

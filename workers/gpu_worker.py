@@ -30,12 +30,13 @@ from backend.contract import names
 from backend.contract.problems import ProblemCode, make_problem
 from backend.contract.schemas import RunState
 from models.catalogue import ModelCatalogue
-from workers.bench import Bench, Ending
+from workers.bench import Bench, Closing, Ending
 from workers.catalogue import build_catalogue, publish, refresh_cards
 from workers.jobs import VitrineJob
 from workers.measure import describe_device
 from workers.recovery import Recovery
 from workers.reporter import Reporter, read_view
+from workers.training_offer import publish_kinds, publish_trainable
 
 log = structlog.get_logger()
 
@@ -62,6 +63,7 @@ class GpuWorker(SimpleWorker):  # type: ignore[misc]
     job_class = VitrineJob
     log_result_lifespan = False
     max_connection_wait_time = 5.0
+    recovery_class: type[Recovery] = Recovery
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class GpuWorker(SimpleWorker):  # type: ignore[misc]
         self._alarm_s = math.ceil(bench.limit_s + kill_grace_s * ALARM_SHARE)
         self._on_busy = on_busy
         self._beating: _Heart | None = None
-        self._recovery = Recovery(bench.queue, attempts=attempts, queue_name=queue_name)
+        self._recovery = self.recovery_class(bench.queue, attempts=attempts, queue_name=queue_name)
         self._offer = _Offer(bench)
         bench.has_owner = True
         super().__init__(
@@ -117,7 +119,7 @@ class GpuWorker(SimpleWorker):  # type: ignore[misc]
         if ending is None:
             return
         ending.write(pipeline)
-        if ending.state is RunState.QUEUED:
+        if ending.goes_back:
             # RQ appends a retried job; a run that was interrupted keeps its place at the front.
             pipeline.lrem(self.queues[0].key, -1, job.id)
             pipeline.lpush(self.queues[0].key, job.id)
@@ -195,7 +197,7 @@ class GpuWorker(SimpleWorker):  # type: ignore[misc]
             worker_registration.register(self, pipeline)
             pipeline.execute()
 
-    def _failed_ending(self, job_id: str) -> Ending | None:
+    def _failed_ending(self, job_id: str) -> Closing | None:
         view = read_view(self.connection, job_id)
         if view is None or view.state.is_final:
             return None
@@ -255,6 +257,8 @@ class _Offer:
         started = time.perf_counter()
         catalogue = build_catalogue(self._bench.methods, self._catalogue, self._bench.explainers)
         publish(self._bench.queue, catalogue)
+        publish_kinds(self._bench.queue, self._bench.kinds, has_gpu=self._bench.loader.device.type == "cuda")
+        publish_trainable(self._bench.queue, self._bench.kinds, catalogue.models)
         loaded = {model.name: model.weights_digest for model in self._bench.loader.loaded()}
         refresh_cards(self._bench.queue, self._bench.methods, self._bench.explainers, loaded)
         self._seen = seen

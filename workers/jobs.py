@@ -12,7 +12,7 @@ from rq.job import Job
 
 from backend.contract import names
 
-ALLOWED = frozenset({names.RUN_JOB, names.DESCRIBE_JOB})
+ALLOWED = frozenset({names.RUN_JOB, names.DESCRIBE_JOB, names.TRAIN_JOB})
 
 
 class RefusedJob(Exception):  # noqa: N818 - says what it is

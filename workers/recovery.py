@@ -33,7 +33,7 @@ GIVEN_BACK, GIVEN_UP, NOT_OURS = 1, 2, 0
 _RELEASE = """
 -- KEYS: started registry, intermediate list, queue, job, execution, executions of the job, state, events
 -- ARGV: registry entry, job id, execution id, attempts, state ttl, events kept,
---       state if given back, its event, state if given up, its event
+--       state if given back, its event, state if given up, its event, the stream's field for it
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('LREM', KEYS[2], 0, ARGV[2])
 redis.call('DEL', KEYS[5])
@@ -50,7 +50,7 @@ else
 end
 if state ~= '' then
   redis.call('SET', KEYS[7], state, 'EX', ARGV[5])
-  redis.call('XADD', KEYS[8], 'MAXLEN', '~', ARGV[6], '*', 'event', event)
+  redis.call('XADD', KEYS[8], 'MAXLEN', '~', ARGV[6], '*', ARGV[11], event)
 end
 return outcome
 """
@@ -72,6 +72,25 @@ class _Entry:
     job_id: str
     execution_id: str
     expires: float
+
+
+@dataclass(frozen=True)
+class Account:
+    """What is written of a lost job, besides what RQ keeps.
+
+    Args:
+        state: Name of its state in Redis.
+        ttl_s: Life of that state.
+        back: Its state and event when it goes back to the queue; empty texts when there is no state to change.
+        given_up: The same when it is given up.
+        field: The event stream's field for it.
+    """
+
+    state: str
+    ttl_s: int
+    back: tuple[str, str]
+    given_up: tuple[str, str]
+    field: str = "event"
 
 
 class Recovery:
@@ -133,11 +152,9 @@ class Recovery:
         return released
 
     def _run_release(self, entry: _Entry, problem: Problem | None) -> int:
-        view = read_view(self._redis, entry.job_id)
         reason = problem or lost_problem(self._attempts)
-        model = self._described_model(entry.job_id) if view is None else None
-        back = _views(view, {"state": RunState.QUEUED, "attempt": _next_attempt(view), **_CLEARED})
-        given_up = _views(view, {"state": RunState.FAILED, "problem": reason, "partial": None, "finished": time.time()})
+        account = self._account(entry.job_id, reason)
+        model = self._described_model(entry.job_id) if account.back == ("", "") else None
         outcome = self._release(
             keys=[
                 self._queue.started_job_registry.key,
@@ -146,7 +163,7 @@ class Recovery:
                 VitrineJob.key_for(entry.job_id),
                 _execution_key(entry),
                 f"rq:executions:{entry.job_id}",
-                names.run_state(entry.job_id),
+                account.state,
                 names.EVENTS,
             ],
             args=[
@@ -154,15 +171,28 @@ class Recovery:
                 entry.job_id,
                 entry.execution_id,
                 1 if problem else self._attempts,
-                names.STATE_TTL_S,
+                account.ttl_s,
                 names.EVENTS_KEPT,
-                *back,
-                *given_up,
+                *account.back,
+                *account.given_up,
+                account.field,
             ],
         )
         if outcome == GIVEN_UP and model is not None:
             self._redis.hset(names.CARDS, model, problem_card(model, reason).model_dump_json())
         return int(outcome)
+
+    def _account(self, job_id: str, reason: Problem) -> Account:
+        """Returns what is written of a lost job: its run's state and event."""
+        view = read_view(self._redis, job_id)
+        return Account(
+            state=names.run_state(job_id),
+            ttl_s=names.STATE_TTL_S,
+            back=_views(view, {"state": RunState.QUEUED, "attempt": _next_attempt(view), **_CLEARED}),
+            given_up=_views(
+                view, {"state": RunState.FAILED, "problem": reason, "partial": None, "finished": time.time()}
+            ),
+        )
 
     def _described_model(self, job_id: str) -> str | None:
         """Returns the model that a describing job was about."""

@@ -36,6 +36,18 @@ class WorkerSettings(CommonSettings):
     run_attempts: int = Field(
         default=3, ge=1, le=10, description="How many workers may die on one run before it is given up."
     )
+    training_workers: int = Field(
+        default=1,
+        ge=0,
+        le=16,
+        description="Trainings that run at the same time on this machine. Their processes exist only while they train.",
+    )
+    training_timeout_s: float = Field(
+        default=7 * 86_400, gt=0, le=90 * 86_400, description="Longest time for one training, in seconds."
+    )
+    training_idle_s: int = Field(
+        default=120, ge=1, le=86_400, description="Seconds that a process which trained waits for the next training."
+    )
     threads: int | None = Field(
         default=None, ge=1, description="Threads of one worker on the CPU. Default: torch's own choice."
     )

@@ -22,6 +22,7 @@ from pathlib import Path
 import redis
 import structlog
 
+from backend.contract import names
 from backend.contract.logs import configure_logging
 from backend.contract.problems import Problem, ProblemCode, make_problem
 from backend.contract.settings import SettingsError, read_settings
@@ -29,6 +30,7 @@ from workers.connection import connect, policy_fault
 from workers.lifeline import follow_parent
 from workers.recovery import Recovery
 from workers.settings import WorkerSettings
+from workers.training_recovery import TrainingRecovery
 
 log = structlog.get_logger()
 
@@ -45,9 +47,13 @@ BUSY = b"b"
 
 @dataclass
 class Slot:
-    """One device and the process that works on it at the moment."""
+    """One device and the process that works on it at the moment.
+
+    A slot for trainings has a process only while there is something to train, and a little longer.
+    """
 
     device: str
+    queue: str = names.EXPLAIN_QUEUE
     process: subprocess.Popen[bytes] | None = None
     name: str = ""
     lifeline: int = -1
@@ -64,6 +70,7 @@ class _Loss:
     """A dead worker whose jobs are still to be released."""
 
     name: str
+    queue: str
     problem: Problem | None
 
 
@@ -74,12 +81,14 @@ class Supervisor:
     Args:
         settings: Of the workers.
         devices: One worker each.
+        training_devices: One training at a time each; by default none.
         command: Program of a worker process, without its arguments.
     """
 
     settings: WorkerSettings
     devices: Sequence[str]
     command: Sequence[str] = (sys.executable, "-m", "workers.worker_process")
+    training_devices: Sequence[str] = ()
     _slots: list[Slot] = field(default_factory=list)
     _losses: list[_Loss] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -88,8 +97,12 @@ class Supervisor:
     def __post_init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._slots = [Slot(device) for device in self.devices]
-        connection = connect(self.settings.queue_redis_url, retries=RETRIES)
-        self._recovery = Recovery(connection, attempts=self.settings.run_attempts)
+        self._slots += [Slot(device, names.TRAINING_QUEUE) for device in self.training_devices]
+        self._connection = connect(self.settings.queue_redis_url, retries=RETRIES)
+        attempts = self.settings.run_attempts
+        self._recoveries: dict[str, Recovery] = {names.EXPLAIN_QUEUE: Recovery(self._connection, attempts=attempts)}
+        if self.training_devices:
+            self._recoveries[names.TRAINING_QUEUE] = TrainingRecovery(self._connection, attempts=attempts)
 
     def run(self) -> None:
         """Works until :meth:`stop` is called, then ends every worker."""
@@ -106,7 +119,7 @@ class Supervisor:
     def _tick(self) -> None:
         now = time.monotonic()
         for slot in self._slots:
-            if slot.process is None and now >= slot.start_after:
+            if slot.process is None and now >= slot.start_after and self._is_wanted(slot):
                 self._start(slot)
         for key, _ in self._selector.select(TICK_S):
             self._read_status(key.data)
@@ -114,12 +127,23 @@ class Supervisor:
             self._look_after(slot)
         self._release_losses()
 
+    def _is_wanted(self, slot: Slot) -> bool:
+        """Whether a process shall work here: always for explanations, else when a training waits."""
+        if slot.queue == names.EXPLAIN_QUEUE:
+            return True
+        try:
+            return bool(self._connection.llen(f"rq:queue:{slot.queue}"))
+        except redis.RedisError:
+            slot.start_after = time.monotonic() + SWEEP_S
+            return False
+
     def _start(self, slot: Slot) -> None:
-        slot.name = f"{slot.device.replace(':', '')}-{uuid.uuid4().hex[:8]}"
+        kind = "" if slot.queue == names.EXPLAIN_QUEUE else f"{slot.queue}-"
+        slot.name = f"{kind}{slot.device.replace(':', '')}-{uuid.uuid4().hex[:8]}"
         lifeline_out, slot.lifeline = os.pipe()
         slot.status, status_in = os.pipe()
         os.set_blocking(slot.status, False)
-        arguments = ["--name", slot.name, "--device", slot.device]
+        arguments = ["--name", slot.name, "--device", slot.device, "--queue", slot.queue]
         arguments += ["--lifeline-fd", str(lifeline_out), "--status-fd", str(status_in)]
         slot.process = subprocess.Popen(
             [*self.command, *arguments],
@@ -149,22 +173,31 @@ class Supervisor:
         if slot.process.poll() is not None:
             self._bury(slot)
         elif self._is_stuck(slot) and not slot.is_killed:
-            log.error("worker.stuck", worker=slot.name, seconds=self.settings.job_timeout_s)
+            log.error("worker.stuck", worker=slot.name, seconds=self._limit_s(slot.queue))
             slot.is_killed = True
             slot.process.kill()
 
     def _is_stuck(self, slot: Slot) -> bool:
-        limit_s = self.settings.job_timeout_s + self.settings.kill_grace_s
+        limit_s = self._limit_s(slot.queue) + self.settings.kill_grace_s
         return slot.busy_since is not None and time.monotonic() - slot.busy_since > limit_s
+
+    def _limit_s(self, queue: str) -> float:
+        is_training = queue == names.TRAINING_QUEUE
+        return self.settings.training_timeout_s if is_training else self.settings.job_timeout_s
 
     def _bury(self, slot: Slot) -> None:
         status = slot.process.returncode if slot.process else None
+        if slot.queue == names.TRAINING_QUEUE and status == 0:
+            log.info("worker.finished", worker=slot.name)
+            slot.deaths, slot.start_after = 0, 0.0
+            self._close(slot)
+            return
         lived_s = time.monotonic() - slot.started
         slot.deaths = 0 if lived_s > STEADY_S or slot.busy_since is not None else slot.deaths + 1
         pause_s = 0.0 if slot.deaths == 0 else min(LONGEST_PAUSE_S, 0.5 * 2**slot.deaths)
         slot.start_after = time.monotonic() + pause_s
         log.error("worker.died", worker=slot.name, status=status, lived_s=round(lived_s, 1), pause_s=pause_s)
-        self._losses.append(_Loss(slot.name, self._too_long() if slot.is_killed else None))
+        self._losses.append(_Loss(slot.name, slot.queue, self._too_long(slot.queue) if slot.is_killed else None))
         self._close(slot)
 
     def _close(self, slot: Slot) -> None:
@@ -178,15 +211,23 @@ class Supervisor:
         """Frees the jobs of dead workers; what cannot be done now, because Redis is away, is done later."""
         try:
             while self._losses:
-                self._recovery.release(self._losses[0].name, problem=self._losses[0].problem)
+                lost = self._losses[0]
+                self._recoveries[lost.queue].release(lost.name, problem=lost.problem)
                 self._losses.pop(0)
             if time.monotonic() - self._last_sweep > SWEEP_S:
                 self._last_sweep = time.monotonic()
-                self._recovery.sweep()
+                for recovery in self._recoveries.values():
+                    recovery.sweep()
         except redis.RedisError as error:
             log.warning("queue.unreachable", error=type(error).__name__)
 
-    def _too_long(self) -> Problem:
+    def _too_long(self, queue: str) -> Problem:
+        if queue == names.TRAINING_QUEUE:
+            return make_problem(
+                ProblemCode.TIMED_OUT,
+                f"The training did not end within {self.settings.training_timeout_s:g} seconds, so it was stopped. "
+                "It can go on from its last checkpoint.",
+            )
         return make_problem(
             ProblemCode.TIMED_OUT,
             f"The run did not end within {self.settings.job_timeout_s:g} seconds, so its worker was stopped. "
@@ -213,7 +254,7 @@ class Supervisor:
             process.kill()
             process.wait()
         if process.returncode != 0:
-            self._losses.append(_Loss(slot.name, None))
+            self._losses.append(_Loss(slot.name, slot.queue, None))
         self._close(slot)
 
 
@@ -235,6 +276,11 @@ def find_devices(choice: str, *, count_gpus: Callable[[], int] | None = None) ->
     if choice == "cuda":
         raise SettingsError("VITRINE_DEVICE is cuda, but no NVIDIA GPU can be used here. Use auto or cpu.")
     return ["cpu"]
+
+
+def spread(devices: Sequence[str], count: int) -> list[str]:
+    """Returns the devices that trainings run on: from the last device on backwards, in turns."""
+    return [devices[-1 - index % len(devices)] for index in range(count)]
 
 
 def refuse_forgetful_queue(url: str) -> None:
@@ -268,7 +314,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     configure_logging(settings)
-    supervisor = Supervisor(settings, devices)
+    training_devices = spread(devices, settings.training_workers)
+    supervisor = Supervisor(settings, devices, training_devices=training_devices)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: supervisor.stop())
     log.info("supervisor.started", devices=devices)

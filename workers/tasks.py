@@ -19,6 +19,7 @@ from workers.executor import Measured, Update, execute
 from workers.outcome import Cancelled, Interrupted, timed_out, to_problem
 from workers.reporter import Reporter, problem_card
 from workers.settings import WorkerSettings
+from workers.training_offer import publish_trainable
 from workers.watch import Watch
 
 log = structlog.get_logger()
@@ -71,6 +72,7 @@ def describe(name: str) -> None:
             log.exception("model.describe_failed", model=name)
         card = problem_card(name, to_problem(error))
     publish_card(bench.queue, card, find_capabilities(bench.methods, card))
+    publish_trainable(bench.queue, bench.kinds, [card])
     log.info("model.described", model=name, problem=card.problem.code.value if card.problem else None)
 
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 EXPLAIN_QUEUE = "explain"
 RUN_JOB = "workers.tasks.run"
 DESCRIBE_JOB = "workers.tasks.describe"
-"""The only functions that a worker agrees to call (training adds its own)."""
+TRAINING_QUEUE = "training"
+TRAIN_JOB = "workers.training_tasks.train"
+"""The only functions that a worker agrees to call."""
 
 EVENTS = "vitrine:events"
 """Redis stream (queue server): one entry per event, field ``event`` = JSON of RunEvent."""
+TRAINING_FIELD = "training"
+"""Field of an entry of that stream that is about a training instead: JSON of TrainingEvent."""
 EVENTS_KEPT = 5_000
 """About a quarter of an hour of busy work; an entry with a partial result can take 10 KB of a server that keeps all."""
 CATALOGUE = "vitrine:catalogue"
@@ -24,6 +28,14 @@ CAPABILITIES = "vitrine:capabilities"
 RATES = "vitrine:rates"
 """Queue server, hash: ``<model>`` -> measured passes per second."""
 
+TRAININGS = "vitrine:trainings"
+"""Queue server, sorted set: ids of all trainings, by the time they were asked for."""
+TRAINING_KINDS = "vitrine:training-kinds"
+"""Queue server: JSON list of TrainingCard, written by workers."""
+TRAINABLE = "vitrine:trainable"
+"""Queue server, hash: model name -> JSON list of Trainable."""
+TRAINING_TTL_S = 10 * 365 * 24 * 3600
+"""Past trainings stay until somebody deletes them; this only ends what everybody forgot."""
 STATE_TTL_S = 7 * 24 * 3600
 RESULT_TTL_S = 7 * 24 * 3600
 PICTURE_TTL_S = 7 * 24 * 3600
@@ -58,3 +70,18 @@ def picture(image_id: str) -> str:
 def picture_record(image_id: str) -> str:
     """Cache server: JSON of PictureRecord."""
     return f"vitrine:picture-record:{image_id}"
+
+
+def training_state(training_id: str) -> str:
+    """Queue server: JSON of TrainingView."""
+    return f"vitrine:training:{training_id}"
+
+
+def training_wish(training_id: str) -> str:
+    """Queue server: ``stop`` or ``finish`` while somebody wants that."""
+    return f"vitrine:training-wish:{training_id}"
+
+
+def training_pictures(training_id: str) -> str:
+    """Cache server, hash: name -> bytes of a small picture that shows how far a training is."""
+    return f"vitrine:training-pictures:{training_id}"

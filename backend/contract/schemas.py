@@ -111,6 +111,11 @@ class RunEvent(Contract):
     problem: Problem | None = None
     at: float
 
+    @property
+    def subject(self) -> str:
+        """What the event is about."""
+        return self.run
+
 
 class BlockCard(Contract):
     """A place in a network whose output lies on a grid of picture positions."""

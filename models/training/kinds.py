@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,32 +19,67 @@ from backend.contract.problems import ProblemCode, ProblemError
 from models.training.job import TrainingKind
 
 
-def find_kinds(*, on_error: Callable[[str, Exception], None] | None = None) -> dict[str, TrainingKind]:
+def find_kinds(
+    extra_dir: Path | None = None, *, on_error: Callable[[str, Exception], None] | None = None
+) -> dict[str, TrainingKind]:
     """Returns every kind of training by name: modules of ``models/training`` that hold a ``KIND``.
 
     Args:
+        extra_dir: Folder with further methods; files in its folder ``training`` are looked at as well.
         on_error: Told of a module that cannot be used, which is then left out; without it the error is raised.
 
     Raises:
         ValueError: If a kind is not called like its module.
     """
     kinds: dict[str, TrainingKind] = {}
-    for item in sorted(pkgutil.iter_modules(models.training.__path__), key=lambda item: item.name):
-        if item.name.startswith("_"):
-            continue
+    for name, load in [*_own_modules(), *_extra_modules(extra_dir)]:
         try:
-            module = importlib.import_module(f"{models.training.__name__}.{item.name}")
-            kind = getattr(module, "KIND", None)
+            kind = getattr(load(), "KIND", None)
             if not isinstance(kind, TrainingKind):
                 continue
-            if kind.name != item.name:
-                raise ValueError(f"the training in {item.name}.py calls itself {kind.name!r}")
+            if kind.name != name:
+                raise ValueError(f"the training in {name}.py calls itself {kind.name!r}")
             kinds[kind.name] = kind
         except Exception as error:
             if on_error is None:
                 raise
-            on_error(item.name, error)
+            on_error(name, error)
     return kinds
+
+
+def _own_modules() -> Iterator[tuple[str, Callable[[], ModuleType]]]:
+    for item in sorted(pkgutil.iter_modules(models.training.__path__), key=lambda item: item.name):
+        if not item.name.startswith("_"):
+            yield item.name, _importer(f"{models.training.__name__}.{item.name}")
+
+
+def _importer(name: str) -> Callable[[], ModuleType]:
+    return lambda: importlib.import_module(name)
+
+
+def _extra_modules(folder: Path | None) -> Iterator[tuple[str, Callable[[], ModuleType]]]:
+    if folder is None:
+        return
+    for path in sorted((folder / "training").glob("*.py")):
+        if not path.name.startswith("_"):
+            yield path.stem, _file_loader(path)
+
+
+def _file_loader(path: Path) -> Callable[[], ModuleType]:
+    def load() -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"vitrine_trainings.{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{path.name} cannot be imported")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # pydantic looks the module up to resolve annotations
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[spec.name]
+            raise
+        return module
+
+    return load
 
 
 def find_kind(name: str, kinds: dict[str, TrainingKind]) -> TrainingKind:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from backend.contract.decoding import MAX_BYTES, read_picture
 from backend.contract.problems import ProblemCode, ProblemError
-from models.demo.dataset import CHUNK, FRESH_FROM, DrawnSet, drawn_set
+from models.demo.dataset import FRESH_FROM, DrawnSet, drawn_set
 from models.demo.grammar import SPECIES, species_names
 from models.demo.picture import WORLD_VERSION
 from models.training.data import DataSource, PictureSet, Progress, make_set
@@ -27,6 +27,8 @@ DEFAULT_BIRDS = 2_000
 MOST_BIRDS = 100_000
 EXPLAINERS_FROM = 4_000_000
 """First seed of the pictures that explainers learn from; no demo model has seen them."""
+PIECE = 50
+"""Pictures that are drawn at once, so that a training can be stopped in between."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 MAX_PIXELS = 50_000_000
 PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
@@ -67,7 +69,7 @@ def open_data(
 
 
 def open_birds(count: int = DEFAULT_BIRDS, *, first_seed: int = EXPLAINERS_FROM, test: int | None = None) -> DataSource:
-    """Returns pictures of the built-in world; they are drawn when they are first read, in pieces of 250.
+    """Returns pictures of the built-in world; they are drawn when they are first read, a few at a time.
 
     Args:
         count: Pictures to learn from, validation included; species take turns.
@@ -107,7 +109,7 @@ def _drawn(first: int, count: int) -> PictureSet:
 
 @dataclass(eq=False)
 class _Birds:
-    """Drawn pictures, a piece at a time; pieces that were drawn stay in memory (12 MB each)."""
+    """Drawn pictures, a piece at a time; pieces that were drawn stay in memory (64 kB for each picture)."""
 
     first: int
     _pieces: dict[int, DrawnSet] = field(default_factory=dict)
@@ -123,9 +125,9 @@ class _Birds:
         return labels
 
     def _piece(self, place: int) -> tuple[DrawnSet, int]:
-        number, row = divmod(place, CHUNK)
+        number, row = divmod(place, PIECE)
         if number not in self._pieces:
-            self._pieces[number] = drawn_set(self.first + number * CHUNK, CHUNK)
+            self._pieces[number] = drawn_set(self.first + number * PIECE, PIECE)
         return self._pieces[number], row
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import fakeredis
 import pytest
 import redis
+import torch
 
 from backend.contract import names
+from backend.contract.explainers import ExplainerShelf
 from backend.contract.schemas import Catalogue, ModelCard, ModelKind
 from tests.queue_fakes import Counting
 from workers import gpu_worker
@@ -89,8 +91,10 @@ class Models:
 def bench(tmp_path: Path) -> Any:
     return SimpleNamespace(
         queue=fakeredis.FakeRedis(),
-        loader=SimpleNamespace(catalogue=Models(tmp_path)),
+        loader=SimpleNamespace(catalogue=Models(tmp_path), device=torch.device("cpu"), loaded=list),
         methods={"counting": Counting()},
+        explainers=ExplainerShelf(tmp_path / "explainers", builtin=None),
+        kinds={},
     )
 
 
