@@ -10,11 +10,12 @@ from PIL import Image
 
 from backend.contract.pictures import group_colours, seen_of, size_of
 from backend.contract.results import Box, Encoding, Layer, Manifest
-from backend.palettes import CASE, DIVERGING, SEQUENTIAL, colour_ramp, label_colours, to_rgb
+from backend.palettes import CASE, COMPOSITE, DIVERGING, SEQUENTIAL, colour_ramp, label_colours, to_rgb
 
 LEAST_OPACITY, MOST_OPACITY = 0.38, 0.86
 LABEL_OPACITY = 0.6
-DARKENED = 0.45
+COLOUR_SHARE = 0.8
+"""Of ranked maps against the picture under them; both together never burn out."""
 VEIL = 0.72
 FIRST_COLOUR = 0.08
 """Magma starts a little above black, so that the lowest values are still seen as colour."""
@@ -106,7 +107,7 @@ def _colour(
     values: NDArray[np.float64], manifest: Manifest, layer: Layer, array: NDArray[np.generic]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
     if layer.encoding is Encoding.RGB:
-        return (values if array.dtype == np.uint8 else np.clip(values, 0, 1) * 255), 1.0
+        return COLOUR_SHARE * _mixed(values / 255 if array.dtype == np.uint8 else np.clip(values, 0, 1)), 1.0
     if layer.encoding is Encoding.LABELS:
         chosen = group_colours(manifest, layer)
         return label_colours(np.rint(values).astype(np.int64), chosen), LABEL_OPACITY
@@ -126,5 +127,17 @@ def _grey(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
+def _mixed(maps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns up to three ranked maps ``[h, w, 3]``, 0-1, in the colours of the parts, 0-255, as the page mixes them.
+
+    The strongest map of a place keeps its value, the others enter by the square of their share of it; a sum beyond
+    white is dimmed as a whole and keeps its hue.
+    """
+    strongest = np.maximum(maps.max(axis=-1, keepdims=True), 1e-9)
+    colours: NDArray[np.float64] = (maps**2 / strongest) @ np.array([to_rgb(colour) for colour in COMPOSITE], float)
+    mixed: NDArray[np.float64] = colours * (255 / np.maximum(255, colours.max(axis=-1, keepdims=True)))
+    return mixed
+
+
 def _darkened(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
-    return _grey(picture) * DARKENED
+    return _grey(picture) * (1 - COLOUR_SHARE)

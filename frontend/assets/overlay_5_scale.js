@@ -2,6 +2,7 @@
 (function () {
   "use strict";
   const vitrine = (window.vitrine = window.vitrine || {});
+  const COLOUR_SHARE = 0.8;
   const LAST = vitrine.palettes.STEPS - 1;
   const MIDDLE = LAST / 2;
   const CLEAR = 0;
@@ -103,16 +104,27 @@
     }
   }
 
-  /** Fills packed pixels from up to three ranked maps (0-255 each), added up in the colours of the parts. */
+  /**
+   * Fills packed pixels from up to three ranked maps (0-255 each) in the colours of the parts.
+   *
+   * The strongest map of a place keeps its value, the others enter by the square of their share of it, so that parts
+   * that overlap everywhere are still told apart; only where all are equal the mixture is pale. A sum beyond the
+   * screen's white is dimmed as a whole and keeps its hue. The picture gets what COLOUR_SHARE leaves it.
+   */
   function colourComposite(values, pixels) {
     const parts = vitrine.palettes.composite.map(vitrine.palettes.toRgb);
     const bytes = new Uint8ClampedArray(pixels.buffer, pixels.byteOffset, pixels.length * 4);
+    const sum = [0, 0, 0];
     for (let index = 0; index < pixels.length; index += 1) {
-      for (let channel = 0; channel < 3; channel += 1) {
-        let sum = 0;
-        for (let part = 0; part < 3; part += 1) sum += (values[index * 3 + part] / 255) * parts[part][channel];
-        bytes[index * 4 + channel] = sum;
+      const at = index * 3;
+      const strongest = Math.max(values[at], values[at + 1], values[at + 2]) || 1;
+      sum.fill(0);
+      for (let part = 0; part < 3; part += 1) {
+        const weight = (values[at + part] * values[at + part]) / strongest / 255;
+        for (let channel = 0; channel < 3; channel += 1) sum[channel] += weight * parts[part][channel];
       }
+      const gain = (COLOUR_SHARE * 255) / Math.max(255, sum[0], sum[1], sum[2]);
+      for (let channel = 0; channel < 3; channel += 1) bytes[index * 4 + channel] = sum[channel] * gain;
       bytes[index * 4 + 3] = 255;
     }
   }
@@ -126,5 +138,5 @@
     }
   }
 
-  vitrine.scale = { scaleFor, thresholdLevel, stepAt, colourNumbers, colourLabels, colourComposite, colourPicture };
+  vitrine.scale = { scaleFor, thresholdLevel, stepAt, colourNumbers, colourLabels, colourComposite, colourPicture, COLOUR_SHARE };
 })();

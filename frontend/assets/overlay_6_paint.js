@@ -171,8 +171,9 @@
     const { x, y, width, height, magnified } = overlay.box;
     const place = [x, y, width, height].map((value) => value * magnified);
     if (mixing === "add") {
-      context.fillStyle = "#0B0C0C";
-      context.globalAlpha = Math.min(1, 0.62 * opacity);
+      // What the colours leave to the picture, so that both together never burn out.
+      context.fillStyle = "#000000";
+      context.globalAlpha = vitrine.scale.COLOUR_SHARE * opacity;
       context.fillRect(...place);
       context.globalCompositeOperation = "lighter";
     }

@@ -102,13 +102,25 @@ def test_signed_maps_are_neutral_at_zero_and_symmetric() -> None:
     assert drawn[0, 59, 0] > drawn[0, 59, 2]
 
 
-def test_a_composite_adds_to_the_darkened_picture() -> None:
+def test_ranked_maps_lie_in_the_colours_of_their_parts_on_the_darkened_picture() -> None:
     array = np.zeros((1, 2, 3), np.float32)
     array[0, 0, 0] = 1
     manifest = _manifest(array, frame=Box(0, 0, 60, 40), encoding=Encoding.RGB)
     drawn = draw_overlay(np.full((40, 60, 3), 100, np.uint8), manifest, manifest.layers[0], array)
-    assert np.array_equal(drawn[0, 0], (255, 45, 45))
-    assert np.array_equal(drawn[0, 59], (45, 45, 45))
+    assert np.array_equal(drawn[0, 0], np.rint(0.8 * np.array((237, 69, 56)) + 20))
+    assert np.array_equal(drawn[0, 59], (20, 20, 20))
+
+
+def test_ranked_maps_that_overlap_on_a_bright_picture_neither_burn_out_nor_lose_their_hue() -> None:
+    array = np.array([[[255, 170, 170], [255, 255, 255]]], np.uint8)
+    manifest = _manifest(array, frame=Box(0, 0, 60, 40), encoding=Encoding.RGB)
+    white = np.full((40, 60, 3), 255, np.uint8)
+    drawn = draw_overlay(white, manifest, manifest.layers[0], array).astype(int)
+    red, equal = drawn[0, 0], drawn[0, 59]
+    assert red[0] - red[1:].max() > 40
+    assert equal.max() - equal.min() < 20
+    dark = draw_overlay(np.zeros_like(white), manifest, manifest.layers[0], array).astype(int)
+    assert np.abs(drawn - dark - 51).max() <= 1, "a picture's light and shade stay visible under every colour"
 
 
 def test_a_smooth_map_meets_its_cells_at_their_centres() -> None:
@@ -118,9 +130,9 @@ def test_a_smooth_map_meets_its_cells_at_their_centres() -> None:
     layer = manifest.layers[0].model_copy(update={"smooth": True})
     red = draw_overlay(np.zeros((40, 60, 3), np.uint8), manifest, layer, array)[0, :, 0].astype(int)
     assert red[:15].max() == 0
-    assert red[15] == 4  # half a pixel behind the centre of the first cell: 255 / 60
+    assert red[15] == 3  # half a pixel behind the centre of the first cell: 0.8 * 237 / 60
     assert (np.diff(red[14:46]) > 0).all()
-    assert red[45:].min() == 255
+    assert red[45:].min() == 190
 
 
 @pytest.mark.parametrize("stops", [SEQUENTIAL, DIVERGING])
