@@ -14,6 +14,7 @@ from torch import nn
 
 from backend.contract.schemas import BlockCard, ModelCard, ModelKind
 from models.architectures import find_layout
+from models.captioners_folder import describe_captioner
 from models.class_names import name_classes
 from models.layout import Layout
 from models.preprocessing import Preprocessing
@@ -75,6 +76,9 @@ def describe(source: ModelSource) -> Description:
     Raises:
         ProblemError: ``model_broken`` when the network cannot be built or run.
     """
+    if source.is_captioner:
+        card, preprocessing = describe_captioner(source)
+        return Description(card, preprocessing, (), Layout())
     network, layout, preprocessing = _trial(source)
     outputs = layout.outputs or 0
     is_classifier = outputs > 0 and not _is_embedding(source, outputs)

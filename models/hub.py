@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -72,6 +72,27 @@ def fetch(repository: str, filenames: Sequence[str], *, title: str) -> Path:
         raise weights_missing(title) from error
 
 
+def fetch_folder(repository: str, needed: Sequence[Sequence[str]], optional: Sequence[str], *, title: str) -> Path:
+    """Returns a directory with files of a hub repository, from the local cache when they are there.
+
+    Args:
+        repository: ``organisation/name``, perhaps with ``@revision``.
+        needed: For each file that must be there, the names it may have.
+        optional: Files that are fetched when the repository has them.
+        title: Of the model, for messages.
+
+    Raises:
+        ProblemError: As :func:`fetch`.
+    """
+    paths = [fetch(repository, names, title=title) for names in needed]
+    name, _, revision = repository.partition("@")
+    missing = [file for file in optional if try_to_load_from_cache(name, file, revision=revision or None) is None]
+    if missing and is_reachable(constants.ENDPOINT):
+        for file in missing:
+            _fetch_if_there(name, file, revision or None, title)
+    return paths[0].parent
+
+
 def fetch_url(url: str, *, title: str) -> Path:
     """Returns a file of timm's that lives outside the hub, from the local cache when it is there.
 
@@ -121,6 +142,18 @@ def weights_missing(title: str) -> ProblemError:
         "the internet once, or copy the model's config.json and weights into a folder of the worker's models folder. "
         "The built-in bird models always work.",
     )
+
+
+def _fetch_if_there(name: str, filename: str, revision: str | None, title: str) -> None:
+    """Fetches a file; that the repository has none is remembered by the cache."""
+    try:
+        _first(name, (filename,), revision, local_files_only=False)
+    except LocalEntryNotFoundError as error:
+        raise weights_missing(title) from error
+    except EntryNotFoundError:
+        pass
+    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        raise weights_missing(title) from error
 
 
 def _first(name: str, filenames: Sequence[str], revision: str | None, *, local_files_only: bool) -> Path:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import timm
 from timm.models._hub import load_model_config_from_path
 
 from backend.contract.problems import ProblemCode, ProblemError
+from models import captioners_folder
 from models.hub import WEIGHT_FILES
 from models.own_model import MODEL_FILE, RESERVED_ARGUMENTS
 from models.source import ModelSource
@@ -30,6 +32,9 @@ def open_folder(name: str, directory: Path, *, source: str) -> ModelSource:
         ProblemError: ``model_unknown`` when there is none, ``model_broken`` when it cannot be used.
     """
     config = directory / CONFIG_FILE
+    content = _content(config)
+    if captioners_folder.is_transformers_config(content):
+        return captioners_folder.read_source(name, content, title=directory.name, source=source, folder=directory)
     checkpoint = next((directory / file for file in WEIGHT_FILES if (directory / file).is_file()), None)
     if checkpoint is None or not config.is_file():
         raise ProblemError(
@@ -53,12 +58,15 @@ def read_config(
     """Returns the model that a ``config.json`` describes.
 
     Raises:
-        ProblemError: ``model_broken`` when it is not in timm's format.
+        ProblemError: ``model_broken`` when it is neither in timm's format nor that of a captioner.
     """
+    content = _content(config_path)
+    if captioners_folder.is_transformers_config(content):
+        return captioners_folder.read_source(name, content, title=title, source=source, repository=repository)
     try:
         config, architecture, arguments = load_model_config_from_path(config_path.parent)
     except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise broken(f"The config.json of {title} is not in timm's format; Vitrine reads timm models only.") from error
+        raise broken(f"The config.json of {title} is not in timm's format, nor is it a captioner's.") from error
     if not isinstance(architecture, str) or not timm.is_model(architecture):
         raise broken(f"The architecture {architecture!r} of {title} is none that timm {timm.__version__} knows.")
     reserved = RESERVED_ARGUMENTS & set(arguments)
@@ -76,3 +84,12 @@ def read_config(
         repository=repository,
         config=config,
     )
+
+
+def _content(config: Path) -> dict[str, Any]:
+    """Returns what a ``config.json`` holds; nothing where it cannot be read, which its readers tell in words."""
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return content if isinstance(content, dict) else {}

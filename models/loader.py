@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from backend.contract.problems import ProblemCode, ProblemError
 from backend.contract.schemas import ModelCard
 from models import hub
 from models.captioners import Captioner
+from models.captioners_folder import load_captioner, ready_captioner
 from models.catalogue import ModelCatalogue
 from models.description import Description, build
 from models.layout import Layout
@@ -97,8 +98,7 @@ class ModelLoader:
                 return known[1]
             self.unload(name)
             description = self.catalogue.describe(name)
-            network, digest = _with_weights(source)
-            model = self._placed(network, digest, description, source)
+            model = self._loaded(source, description)
             self._models[name] = (source, model)
             return model
 
@@ -120,6 +120,13 @@ class ModelLoader:
         """Returns the networks in memory, the least recently used one first."""
         with self._lock:
             return [model for _, model in self._models.values()]
+
+    def _loaded(self, source: ModelSource, description: Description) -> LoadedModel:
+        if not source.is_captioner:
+            return self._placed(*_with_weights(source), description, source)
+        network, tokenizer, digest = load_captioner(source)
+        model = self._placed(network, digest, description, source)
+        return replace(model, captioner=ready_captioner(source, network, tokenizer, model.preprocessing))
 
     def _placed(self, network: nn.Module, digest: str, description: Description, source: ModelSource) -> LoadedModel:
         """Returns the network on the device, after others made room for it."""

@@ -29,6 +29,8 @@ class ModelSource:
         preprocessing: What differs from the architecture's own.
         taps: Blocks given by the person who made the model.
         note: One sentence about the model.
+        is_captioner: Whether it is a transformers model that writes sentences; ``config`` is then its ``config.json``.
+        captioner_folder: Its local directory; ``None`` for hub names.
     """
 
     name: str
@@ -45,6 +47,8 @@ class ModelSource:
     preprocessing: PreprocessingTable = field(default_factory=PreprocessingTable)
     taps: tuple[str, ...] | None = None
     note: str = ""
+    is_captioner: bool = False
+    captioner_folder: Path | None = None
 
     @property
     def is_hub_format(self) -> bool:
