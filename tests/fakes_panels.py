@@ -26,8 +26,8 @@ Arrays = dict[str, NDArray[Any]]
 FRAME = Box(0, 0, 96, 64)
 PHI = (0.40, 0.25, -0.05, 0.02)
 """Sums to 0.62 = 1.00 - 0.38."""
-TOKENS = ("a", "red", "bird", "on", "a", "branch")
-TOKEN_PHI = np.array(
+WORDS = ("a", "red", "bird", "on", "a", "branch")
+WORD_PHI = np.array(
     [
         [0.0, 0.0, 0.0, 0.0],
         [2.0, 0.5, -0.25, 0.0],
@@ -37,14 +37,8 @@ TOKEN_PHI = np.array(
         [-0.5, 0.0, 3.0, 0.5],
     ]
 )
-WORDS = ("word", "a", 0, 1), ("word", "red", 1, 2), ("word", "bird", 2, 3), ("word", "on", 3, 4)
-SPANS = (
-    *WORDS,
-    ("word", "a", 4, 5),
-    ("word", "branch", 5, 6),
-    ("phrase", "a red bird", 0, 3),
-    ("phrase", "on a branch", 3, 6),
-)
+PHRASES = ("a red bird", "on a branch")
+PHRASE_PHI = np.stack([WORD_PHI[:3].sum(axis=0), WORD_PHI[3:].sum(axis=0)])
 CLASS_PHI = np.array([[0.4, 0.25, -0.05, 0.02], [-0.3, 0.1, 0.0, 0.2]])
 
 
@@ -71,8 +65,9 @@ def region_arrays(*, words: bool = True) -> Arrays:
         "deletion": np.array([1.0, 0.6, 0.5, 0.4, 0.38]),
         "insertion": np.array([0.38, 0.8, 0.9, 0.95, 1.0]),
         "random_order": np.array([1.0, 0.8, 0.65, 0.5, 0.38]),
+        "filling": np.full((8, 8, 3), (10, 200, 30), dtype=np.uint8),
     }
-    return arrays | ({"token_phi": TOKEN_PHI} if words else {"class_phi": CLASS_PHI})
+    return arrays | ({"word_phi": WORD_PHI, "phrase_phi": PHRASE_PHI} if words else {"class_phi": CLASS_PHI})
 
 
 def _regions() -> tuple[Region, ...]:
@@ -132,6 +127,7 @@ def region_layers() -> tuple[Layer, ...]:
             ends=ends,
         ),
         *soft,
+        Layer(name="hidden", title="What hidden regions show", array="filling", encoding=Encoding.RGB, role="detail"),
     )
 
 
@@ -141,7 +137,7 @@ def region_manifest(**changes: Any) -> Manifest:
     given: dict[str, Any] = {
         "picture_size": (96, 64),
         "seen": FRAME,
-        "arrays": refs(arrays, dict.fromkeys(("labels", "contribution", "scores"), FRAME)),
+        "arrays": refs(arrays, dict.fromkeys(("labels", "contribution", "scores", "filling"), FRAME)),
         "layers": region_layers(),
         "regions": _regions(),
         "region_columns": (
@@ -151,16 +147,11 @@ def region_manifest(**changes: Any) -> Manifest:
             Column(key="without_caption", title="Without this"),
         ),
         "caption": "a red bird on a branch",
-        "scalars": {"v_full": 1.0, "v_empty": 0.38, "sum": 0.62, "hidden": "black", "exact": True}
-        | {"robust_black_mean": 0.9, "robust_black_blur": 0.7, "robust_mean_blur": 0.95},
+        "scalars": {"v_full": 1.0, "v_empty": 0.38, "sum_phi": 0.62, "exact": True, "caption_hidden": "nothing visible"}
+        | {"spearman_black_mean": 0.9, "spearman_black_blur": 0.7, "spearman_mean_blur": 0.95},
         "tables": (
-            Table(name="spans", title="Words", columns=_columns("kind", "text", "first", "last"), rows=SPANS),
-            Table(
-                name="hidden",
-                title="Hidden",
-                columns=_columns("caption", "closeness"),
-                rows=(("nothing visible", 0.38),),
-            ),
+            Table(name="words", title="Words", columns=_columns("text"), rows=tuple((word,) for word in WORDS)),
+            Table(name="phrases", title="Phrases", columns=_columns("text"), rows=tuple((text,) for text in PHRASES)),
             Table(
                 name="captions",
                 title="Captions",
@@ -176,16 +167,14 @@ def region_manifest(**changes: Any) -> Manifest:
 def class_manifest(**changes: Any) -> Manifest:
     """What each quarter adds to the probability of a class, with a second class from the same passes."""
     arrays = region_arrays(words=False)
-    rows = ((0, 3, "crested-tam", 1.0, 0.38), (1, 7, "jay", 0.2, 0.2))
+    rows = ((3, "crested-tam", 1.0, 0.38), (7, "jay", 0.2, 0.2))
     given: dict[str, Any] = {
-        "arrays": refs(arrays, dict.fromkeys(("labels", "contribution", "scores"), FRAME)),
+        "arrays": refs(arrays, dict.fromkeys(("labels", "contribution", "scores", "filling"), FRAME)),
         "caption": None,
         "target": 3,
         "target_label": "crested-tam",
         "tables": (
-            Table(
-                name="classes", title="Classes", columns=_columns("row", "class", "label", "full", "empty"), rows=rows
-            ),
+            Table(name="classes", title="Classes", columns=_columns("class", "name", "full", "empty"), rows=rows),
         ),
     }
     return region_manifest(**{**given, **changes})

@@ -6,22 +6,18 @@
   const { make, button, select, isNumber, digitsFor, number, signed, percent, signedColour, placeBar } = vitrine.pieces;
   const THUMB = 76;
   const WHOLE = "whole";
-  const BLUR_PART = 12;
+  /** Opacity (of 255) of what the model does not see. */
+  const UNSEEN = 70;
 
   class RegionPanel {
     constructor(root, facts) {
-      Object.assign(this, { root, facts, chosen: null, anchor: null, level: "phrase", region: null, pointed: null, table: null });
+      const { levels } = facts;
+      Object.assign(this, { root, facts, levels, level: levels[0] || null, chosen: null, anchor: null, region: null, pointed: null });
       this.values = new Map(facts.regions.map((one) => [one.id, one.value]));
       this.order = facts.regions.filter((one) => isNumber(one.value)).sort((one, two) => two.value - one.value);
-      const kinds = new Set(facts.rows ? facts.rows.choices.map((one) => one.kind) : []);
-      if (!kinds.has("phrase")) this.level = kinds.has("word") ? "word" : "class";
-      this.hasLevels = kinds.has("phrase") && kinds.has("word");
       this.build();
-      if (facts.rows) this.loading = vitrine.npy.load(facts.rows.url).then((array) => this.take(array), () => null);
-    }
-
-    get names() {
-      return this.facts.rows && this.facts.rows.kind === "classes" ? "class" : "word";
+      // They come along with the map, so that choosing asks the server for nothing.
+      this.loading = Promise.all(levels.map((level) => vitrine.npy.load(level.url).then((array) => (level.array = array)))).then(() => this.begin(), () => null);
     }
 
     build() {
@@ -40,29 +36,26 @@
     // ---- What is explained: the caption's words, or classes -------------------------------------------------------
 
     makeChoice() {
-      const { rows, caption } = this.facts;
-      if (!rows) return caption ? [make("p", "v-caption-words", `“${caption}”`)] : [];
-      if (rows.kind === "classes") {
-        const options = rows.choices.map((one, at) => ({ value: String(at), label: isNumber(one.full) ? `${one.text} ${number(one.full, 2)}` : one.text }));
-        const own = rows.choices.findIndex((one) => one.text === this.facts.target);
-        return [select("Class", options, String(Math.max(0, own)), (at) => this.choose(Number(at) === own ? null : rows.choices[Number(at)]))];
+      const { caption, target } = this.facts;
+      if (!this.level) return caption ? [make("p", "v-caption-words", `“${caption}”`)] : [];
+      if (this.level.kind === "class") {
+        const { choices } = this.level;
+        const options = choices.map((one, at) => ({ value: String(at), label: isNumber(one.full) ? `${one.text} ${number(one.full, 2)}` : one.text }));
+        const own = Math.max(0, choices.findIndex((one) => one.class === target));
+        return [select("Class", options, String(own), (at) => this.choose(Number(at) === own ? null : this.spanOf(Number(at), Number(at))))];
       }
       return [this.makeLevels(), this.makeWords()];
     }
 
     makeLevels() {
-      const level = (name, words) => button("v-plain v-level", words, () => this.setLevel(name), { "data-level": name });
+      const level = (one) => button("v-plain v-level", `${one.kind}s`, () => this.setLevel(one), { "data-level": one.kind });
       const whole = button("v-chip", "Whole caption", () => this.choose(null), { "data-level": WHOLE });
-      const parts = this.hasLevels ? [make("span", "v-note", "or one of its"), level("phrase", "phrases"), level("word", "words")] : [];
-      this.levels = make("div", "v-chips is-levels", [whole, ...parts], { role: "group", "aria-label": "What the values explain" });
-      return this.levels;
+      this.chips = make("div", "v-chips is-levels", [whole, make("span", "v-note", "or one of its"), ...this.levels.map(level)], { role: "group", "aria-label": "What the values explain" });
+      return this.chips;
     }
 
     makeWords() {
-      const choices = this.facts.rows.choices.filter((one) => one.kind === this.level);
-      const nodes = choices.map((one, at) =>
-        button("v-word", one.text, (event) => this.chooseWord(choices, at, event.shiftKey), { "data-first": one.first, "data-last": one.last, "aria-pressed": "false" }),
-      );
+      const nodes = this.level.choices.map((one, at) => button("v-word", one.text, (event) => this.chooseWord(at, event.shiftKey), { "data-at": at, "aria-pressed": "false" }));
       const line = make("p", "v-caption-words", null, { role: "group", "aria-label": "Words of the caption", "data-testid": "caption-words" });
       line.append("“");
       nodes.forEach((node, at) => line.append(...(at ? [" ", node] : [node])));
@@ -74,52 +67,67 @@
     setLevel(level) {
       if (this.level === level) return;
       this.level = level;
-      this.choose(null);
       this.words.replaceWith(this.makeWords());
-      this.markChoice();
+      this.choose(null);
+    }
+
+    /** Neighbouring parts of the caption (or one class); the end counts in. */
+    spanOf(first, last, level = this.level) {
+      const parts = level.choices.slice(first, last + 1);
+      return { level, first, last, text: parts.map((one) => one.text).join(" "), full: parts[0].full, empty: parts[0].empty };
     }
 
     /** With Shift, everything from the word chosen before to this one. */
-    chooseWord(choices, at, extends_) {
-      const from = extends_ && this.anchor !== null ? this.anchor : at;
-      if (!extends_) this.anchor = at;
-      const part = choices.slice(Math.min(from, at), Math.max(from, at) + 1);
-      const span = { kind: this.level, text: part.map((one) => one.text).join(" "), first: part[0].first, last: part[part.length - 1].last };
-      const again = this.chosen && this.chosen.first === span.first && this.chosen.last === span.last;
-      this.choose(again ? null : span);
+    chooseWord(at, extend) {
+      const from = extend && this.anchor !== null ? this.anchor : at;
+      if (!extend) this.anchor = at;
+      const [first, last] = [Math.min(from, at), Math.max(from, at)];
+      const again = this.chosen && this.chosen.level === this.level && this.chosen.first === first && this.chosen.last === last;
+      this.choose(again ? null : this.spanOf(first, last));
     }
 
-    take(array) {
-      const [count, width] = array.shape;
-      const { rows, regions } = this.facts;
-      this.table = { count, at: (row, place) => array.data[row * width + place] };
-      if (rows.kind === "words" && regions.length === width) this.buildHeat();
+    /** The values are here: the table of words can be drawn, and what was chosen before (a share, a reload) shown. */
+    begin() {
+      const words = this.levels.find((level) => level.kind === "word") || this.levels.find((level) => level.kind !== "class");
+      if (words) this.buildHeat(words);
+      const [, kind, first, last] = /^values (\w+) (\d+)-(\d+)$/.exec(this.facts.shown) || [];
+      const level = this.levels.find((one) => one.kind === kind);
+      if (!level || Number(last) >= level.choices.length) return;
+      const list = this.what.querySelector("select");
+      if (list) list.value = first;
+      this.choose(this.spanOf(Number(first), Number(last)));
     }
 
     /** Values of a span: logarithms of probabilities add up, so a phrase is the sum of its words. */
-    valuesOf(choice) {
+    valuesOf({ level, first, last }) {
+      const { data, shape } = level.array;
       const sums = new Map();
       this.facts.regions.forEach((region, place) => {
         let sum = 0;
-        for (let row = choice.first; row < choice.last; row += 1) sum += this.table.at(row, place);
+        for (let row = first; row <= last; row += 1) sum += data[row * shape[1] + place];
         sums.set(region.id, sum);
       });
       return sums;
     }
 
     async choose(choice) {
-      if (choice && !this.table) await this.loading;
-      if (choice && !this.table) return;
+      if (choice && !choice.level.array) await this.loading;
+      if (choice && !choice.level.array) return;
       this.chosen = choice;
       if (!choice) this.anchor = null;
+      if (choice && choice.level !== this.level && this.words) {
+        this.level = choice.level;
+        this.words.replaceWith(this.makeWords());
+      }
       this.markChoice();
       this.showValues();
       this.paint();
     }
 
     paint() {
-      const { run, main, labels, rows } = this.facts;
-      if (!this.chosen) {
+      const { run, main, labels } = this.facts;
+      const { chosen } = this;
+      if (!chosen) {
         vitrine.looks.setLayer(run, main);
         return;
       }
@@ -127,31 +135,28 @@
       const partition = exhibit && exhibit.layer(labels);
       if (!partition) return;
       const own = exhibit.layer(main) || {};
-      const isClass = rows.kind === "classes";
-      const name = `values ${this.chosen.kind} ${this.chosen.first}-${this.chosen.last}`;
-      const ends = isClass ? own.ends : ["less likely", `“${this.chosen.text}” more likely`];
-      const look = { encoding: "signed", frame: partition.frame, range: null, unit: isClass ? own.unit : rows.unit, smooth: false, target: null, role: "detail" };
-      vitrine.looks.addLayer(run, Object.assign(look, { name, title: this.chosen.text, ends, paint: { labels, values: [...this.valuesOf(this.chosen)] } }));
+      const isClass = chosen.level.kind === "class";
+      const name = `values ${chosen.level.kind} ${chosen.first}-${chosen.last}`;
+      const ends = isClass ? own.ends : ["less likely", `“${chosen.text}” more likely`];
+      const look = { encoding: "signed", frame: partition.frame, range: null, unit: isClass ? own.unit : chosen.level.unit, smooth: false, target: null, role: "detail" };
+      vitrine.looks.addLayer(run, Object.assign(look, { name, title: chosen.text, ends, paint: { labels, values: [...this.valuesOf(chosen)] } }));
       vitrine.looks.setLayer(run, name);
     }
 
-    markChoice() {
+    /** Whether a part of the caption lies in what was chosen. */
+    isChosen(level, at) {
       const { chosen } = this;
-      if (this.words) {
-        for (const node of this.words.querySelectorAll(".v-word")) {
-          const on = Boolean(chosen) && Number(node.dataset.first) >= chosen.first && Number(node.dataset.last) <= chosen.last;
-          node.setAttribute("aria-pressed", String(on));
-        }
-      }
-      for (const chip of this.levels ? this.levels.querySelectorAll("[data-level]") : []) {
-        const on = chip.dataset.level === WHOLE ? !chosen : chip.dataset.level === this.level;
+      return Boolean(chosen) && chosen.level === level && at >= chosen.first && at <= chosen.last;
+    }
+
+    markChoice() {
+      if (this.words) for (const node of this.words.querySelectorAll(".v-word")) node.setAttribute("aria-pressed", String(this.isChosen(this.level, Number(node.dataset.at))));
+      for (const chip of this.chips ? this.chips.querySelectorAll("[data-level]") : []) {
+        const on = chip.dataset.level === WHOLE ? !this.chosen : chip.dataset.level === this.level.kind;
         chip.setAttribute("aria-pressed", String(on));
         chip.classList.toggle("is-on", on);
       }
-      this.heat.querySelectorAll("tr[data-first]").forEach((row) => {
-        const on = Boolean(chosen) && Number(row.dataset.first) >= chosen.first && Number(row.dataset.last) <= chosen.last;
-        row.classList.toggle("is-on", on);
-      });
+      this.heat.querySelectorAll("tr[data-at]").forEach((row) => row.classList.toggle("is-on", this.isChosen(this.heatLevel, Number(row.dataset.at))));
     }
 
     // ---- Bars -----------------------------------------------------------------------------------------------------
@@ -196,7 +201,7 @@
 
     showSum(values, digits) {
       const { chosen, facts } = this;
-      const isClass = chosen && chosen.kind === "class";
+      const isClass = chosen && chosen.level.kind === "class";
       const [full, empty] = isClass ? [chosen.full, chosen.empty] : [facts.full, facts.empty];
       const total = [...values.values()].filter(isNumber).reduce((sum, value) => sum + value, 0);
       if (chosen && !isClass) this.sum.textContent = `Values of “${chosen.text}” in nats; their sum is ${signed(total, digits)}.`;
@@ -237,8 +242,12 @@
     }
 
     isReady() {
-      const exhibit = vitrine.viewer.exhibitOf(this.facts.run);
-      return Boolean(exhibit && exhibit.images && exhibit.fields.get(this.facts.labels));
+      const { run, labels, filling } = this.facts;
+      const exhibit = vitrine.viewer.exhibitOf(run);
+      if (!exhibit || !exhibit.images || !exhibit.fields.get(labels)) return false;
+      if (!filling || exhibit.fields.get(filling)) return true;
+      if (!this.isFetching) this.isFetching = exhibit.loadLayer(filling).catch(() => (this.facts.filling = ""));
+      return false;
     }
 
     wholeCard(exhibit, ready) {
@@ -262,7 +271,7 @@
     }
 
     look(title, caption, value, thumb) {
-      const unit = this.facts.caption ? "closeness" : this.facts.target || "value";
+      const unit = this.facts.caption ? "closeness" : this.facts.name || "value";
       const words = caption ? make("span", "v-look-words", `“${caption}”`) : null;
       const size = isNumber(value) ? make("span", "v-look-value", `${unit} ${number(value, 2)}`) : null;
       return make("div", "v-look", [thumb || make("canvas", "v-look-thumb", null, { width: THUMB, height: 1 }), make("div", "", [make("b", "", title), words, size])]);
@@ -273,6 +282,7 @@
       const ratio = window.devicePixelRatio || 1;
       const { picture, images } = exhibit;
       const field = exhibit.fields.get(this.facts.labels);
+      const hidden = exhibit.fields.get(this.facts.filling);
       const scale = (THUMB * ratio) / Math.max(picture.width, picture.height);
       const [width, height] = [Math.round(picture.width * scale), Math.round(picture.height * scale)];
       const canvas = vitrine.paint.makeCanvas(width, height);
@@ -281,53 +291,40 @@
       const context = canvas.getContext("2d", { willReadFrequently: true });
       context.drawImage(images.colour, 0, 0, width, height);
       const shown = context.getImageData(0, 0, width, height);
-      const filling = this.filling(context, shown, images, width, height);
       for (let y = 0; y < height; y += 1) {
         for (let x = 0; x < width; x += 1) {
-          const label = vitrine.field.valueAt(field, (x + 0.5) / scale, (y + 0.5) / scale);
+          const place = [(x + 0.5) / scale, (y + 0.5) / scale];
+          const label = vitrine.field.valueAt(field, ...place);
           const at = 4 * (y * width + x);
-          if (!(label >= 0)) shown.data[at + 3] = 70;
-          else if (!keeps(label)) for (let channel = 0; channel < 3; channel += 1) shown.data[at + channel] = filling(at + channel);
+          if (!(label >= 0)) shown.data[at + 3] = UNSEEN;
+          else if (!keeps(label)) {
+            const cell = hidden ? vitrine.field.cellAt(hidden, ...place) : -1;
+            for (let channel = 0; channel < 3; channel += 1) shown.data[at + channel] = cell < 0 ? 0 : hidden.data[3 * cell + channel];
+          }
         }
       }
       context.putImageData(shown, 0, 0);
       return canvas;
     }
 
-    filling(context, shown, images, width, height) {
-      if (this.facts.filling === "mean") {
-        const sums = [0, 0, 0];
-        for (let at = 0; at < shown.data.length; at += 1) if (at % 4 < 3) sums[at % 4] += shown.data[at];
-        return (at) => sums[at % 4] / (width * height);
-      }
-      if (this.facts.filling === "blur") {
-        const soft = vitrine.paint.makeCanvas(width, height).getContext("2d", { willReadFrequently: true });
-        soft.filter = `blur(${Math.min(width, height) / BLUR_PART}px)`;
-        soft.drawImage(images.colour, 0, 0, width, height);
-        const blurred = soft.getImageData(0, 0, width, height).data;
-        return (at) => blurred[at];
-      }
-      return () => 0;
-    }
-
     // ---- Words by regions -----------------------------------------------------------------------------------------
 
-    buildHeat() {
-      const { regions, rows } = this.facts;
-      const words = rows.choices.filter((one) => one.kind === (this.hasLevels ? "word" : this.level));
-      const numbers = words.map((word) => [...this.valuesOf(word).values()]);
+    buildHeat(level) {
+      const { regions } = this.facts;
+      this.heatLevel = level;
+      const numbers = level.choices.map((_, at) => [...this.valuesOf(this.spanOf(at, at, level)).values()]);
       const largest = Math.max(...numbers.flat().map(Math.abs), 0);
       const digits = largest >= 1 ? 1 : 2;
       const head = make("tr", "", [make("th", "", "Word", { scope: "col" }), ...regions.map((region) => make("th", "", this.regionButton(region), { scope: "col" }))]);
-      const body = words.map((word, at) => {
+      const body = level.choices.map((word, at) => {
         const cells = numbers[at].map((value) => {
           const { css, isPale } = signedColour(value, largest);
           const cell = make("td", isPale ? "is-pale" : "is-dark", signed(value, digits));
           cell.style.backgroundColor = css;
           return cell;
         });
-        const name = button("v-plain v-region", word.text, () => this.choose(word));
-        return make("tr", "", [make("th", "", name, { scope: "row" }), ...cells], { "data-first": word.first, "data-last": word.last });
+        const name = button("v-plain v-region", word.text, () => this.choose(this.isChosen(level, at) ? null : this.spanOf(at, at, level)));
+        return make("tr", "", [make("th", "", name, { scope: "row" }), ...cells], { "data-at": at });
       });
       const table = make("table", "v-heat", [make("thead", "", head), make("tbody", "", body)]);
       const box = make("div", "v-table-box", table, { tabindex: "0", role: "region", "aria-label": "Words by regions, in nats" });

@@ -38,6 +38,9 @@
       this.target = this.classRows.has(this.facts.target) ? this.facts.target : shown.length ? shown[0].index : [...this.classRows.keys()][0];
       this.buildControls(shown);
       this.show();
+      // What was chosen before (a share, a reload) and is made here is shown again.
+      const [, word] = /^word (\d+)$/.exec(this.facts.shown) || [];
+      if (word !== undefined && this.places.has(Number(word))) this.light(Number(word), true);
     }
 
     tell(words) {
@@ -337,7 +340,9 @@
     /** What the model saw of the picture, with the word's map and its box; drawn as soon as the picture is here. */
     thumb(word) {
       const ratio = window.devicePixelRatio || 1;
-      const canvas = vitrine.paint.makeCanvas(THUMB * ratio, THUMB * ratio);
+      const [left, top, right, bottom] = this.facts.frame;
+      const shape = (right - left) / (bottom - top);
+      const canvas = vitrine.paint.makeCanvas(THUMB * ratio * Math.min(1, shape), THUMB * ratio * Math.min(1, 1 / shape));
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", `${this.nameOf(word)} on this picture`);
       this.drawThumb(canvas, word, 0);
@@ -350,13 +355,13 @@
         if (tries < 200) setTimeout(() => this.root.isConnected && this.drawThumb(canvas, word, tries + 1), 100);
         return;
       }
-      const [left, top, right, bottom] = exhibit.seen || [0, 0, exhibit.picture.width, exhibit.picture.height];
+      const [left, top, right, bottom] = this.facts.frame;
       const { images, picture } = exhibit;
       const context = canvas.getContext("2d");
       const stretch = images.grey.width / picture.width;
       const [sx, sy] = [canvas.width / (right - left), canvas.height / (bottom - top)];
       context.drawImage(images.grey, left * stretch, top * stretch, (right - left) * stretch, (bottom - top) * stretch, 0, 0, canvas.width, canvas.height);
-      this.drawMap(context, word, [left, top, sx, sy]);
+      this.drawMap(context, word);
       const [boxLeft, boxTop, boxRight, boxBottom] = this.boxOf(word);
       const box = [(boxLeft - left) * sx, (boxTop - top) * sy, (boxRight - boxLeft) * sx, (boxBottom - boxTop) * sy];
       const unit = canvas.width / THUMB;
@@ -367,7 +372,7 @@
       }
     }
 
-    drawMap(context, word, [left, top, sx, sy]) {
+    drawMap(context, word) {
       const map = vitrine.field.sliceOf(this.word_maps, this.places.get(word)).data;
       const [low, high] = [Math.min(...map), Math.max(...map)];
       const cells = vitrine.paint.makeCanvas(this.columns, this.rows);
@@ -378,10 +383,9 @@
         pixels[at] = table[Math.round((vitrine.palettes.STEPS - 1) * (high > low ? (value - low) / (high - low) : 0))];
       });
       cells.getContext("2d").putImageData(image, 0, 0);
-      const [frameLeft, frameTop, frameRight, frameBottom] = this.facts.frame;
       context.imageSmoothingEnabled = true;
       context.globalAlpha = 0.86;
-      context.drawImage(cells, (frameLeft - left) * sx, (frameTop - top) * sy, (frameRight - frameLeft) * sx, (frameBottom - frameTop) * sy);
+      context.drawImage(cells, 0, 0, context.canvas.width, context.canvas.height);
       context.globalAlpha = 1;
     }
 

@@ -66,8 +66,9 @@ def chosen_model(card: ModelCard) -> Component:
         ],
         className="v-model-head",
     )
+    note = [html.P(card.note, className="v-note v-model-note")] if card.note else []
     return html.Div(
-        [head, html.Div(id=ids.prediction(card.name), className="v-prediction")],
+        [head, *note, html.Div(id=ids.prediction(card.name), className="v-prediction")],
         className="v-model",
         **{"data-model": card.name},
     )

@@ -12,7 +12,7 @@ from typing import Any
 from backend.contract.results import Manifest, Scalar
 from frontend.components.words import class_name
 
-NAMED_COLUMNS = ("class", "label", "source_class", "own")
+NAMED_COLUMNS = ("class", "label", "name", "source_class", "own")
 """Keys of columns and region values that hold the name of a class."""
 
 

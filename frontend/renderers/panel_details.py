@@ -25,11 +25,13 @@ NEEDED = {
 }
 """Small arrays that are drawn as curves."""
 SHOWN_IN_PANEL = {
-    ResultKind.REGION_VALUES: {"tokens", "spans", "hidden"},
+    ResultKind.REGION_VALUES: {"tokens", "agreement"},
     ResultKind.VISUAL_WORDS: {"crops"},
 }
 STABLE, PARTLY = 0.8, 0.5
 """Least correlation of the values under two fillings that is called stable, and partly stable."""
+ROBUSTNESS = {"robustness"}
+"""Tables about other fillings; their correlations stand in a sentence."""
 PAIRS = (("black", "mean"), ("black", "blur"), ("mean", "blur"))
 FLOOR_NAMES = ("chance", "centred Gaussian", "mean of test pictures")
 
@@ -58,7 +60,8 @@ def _region_tabs(manifest: Manifest, arrays: Arrays) -> list[Tab]:
         ("Robustness", _robustness(manifest)),
         ("Check", _check(manifest, arrays)),
         ("Captions", _tables(manifest, {"captions"})),
-        ("More", _tables(manifest, _others(manifest, {"captions", "robustness", "robust_captions"}))),
+        ("Words", _tables(manifest, {"words", "phrases"})),
+        ("More", _tables(manifest, _others(manifest, {"captions", "words", "phrases", *ROBUSTNESS}))),
     ]
 
 
@@ -95,9 +98,9 @@ def _robustness(manifest: Manifest) -> list[Component]:
     correlations = {
         pair: value
         for pair in PAIRS
-        if isinstance(value := manifest.scalars.get(f"robust_{pair[0]}_{pair[1]}"), int | float)
+        if isinstance(value := manifest.scalars.get(f"spearman_{pair[0]}_{pair[1]}"), int | float)
     }
-    tables = _tables(manifest, {"robustness", "robust_captions"})
+    tables = _tables(manifest, ROBUSTNESS)
     if not correlations:
         return tables
     least = min(correlations.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -50,9 +50,14 @@ def cautions(manifest: Manifest) -> Component | None:
     return html.Div(lines) if lines else None
 
 
-def limits(manifest: Manifest) -> Component | None:
-    """Returns what such a map can never say, one click away."""
-    texts = manifest.texts.cautions
+def limits(manifest: Manifest, given: Sequence[str] | None = None) -> Component | None:
+    """Returns what such a map can never say, one click away.
+
+    Args:
+        manifest: The result.
+        given: The sentences; by default the cautions of the result.
+    """
+    texts = manifest.texts.cautions if given is None else given
     if not texts:
         return None
     lines = html.Ul([html.Li(text) for text in texts], className="v-limits")
@@ -145,8 +150,7 @@ def details_body(manifest: Manifest, arrays: Mapping[str, NDArray[Any]] | None =
     """
     manifest = legible(manifest)
     if manifest.kind in NEEDED:
-        notes = [html.P(note, className="v-note") for note in manifest.texts.notes]
-        return [*tabs_of(manifest, arrays or {}), *notes, making(manifest)]
+        return [*tabs_of(manifest, arrays or {}), making(manifest)]
     parts: list[Component] = []
     if manifest.regions:
         title = REGION_TITLES.get(manifest.kind, "Regions")

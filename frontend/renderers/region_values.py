@@ -7,29 +7,28 @@ from typing import Any
 from dash import html
 from dash.development.base_component import Component
 
-from backend.contract.results import Encoding, Layer, Manifest, Region, Scalar
+from backend.contract.results import Encoding, Layer, Manifest, Region, Scalar, Table
 from frontend.components.bars import strip
 from frontend.components.panel import panel
-from frontend.renderers.parts import cautions, details, layer_choice, layer_list, reading
+from frontend.renderers.parts import cautions, details, layer_choice, layer_list, limits, reading
 from frontend.renderers.rendering import Rendering
 from frontend.renderers.spec import Addresses, drawable, fetch_whole, viewer_spec
 
-TOKEN_VALUES, CLASS_VALUES = "token_phi", "class_phi"
-"""Arrays [T, regions] of values for every token of the caption, or for several classes: painted in the browser."""
 SOFT = "scores"
 """Array [regions, h, w] of the soft maps that the regions were cut from."""
-SPANS = "spans"
-"""Table (kind, text, first, last): words and phrases as ranges of tokens; the end is exclusive."""
 CLASSES = "classes"
-HIDDEN = "hidden"
-"""Table with one row: the caption of the picture with everything hidden."""
-MOST_BUTTONS = 1
-"""More soft maps than this stand in a list."""
+"""Table (class, name, full, empty) of the rows of ``class_phi`` [classes, regions]."""
+LEVELS = (("phrase", "phrases"), ("word", "words"), ("token", "tokens"))
+"""Parts of a caption, with the table (text, ...) of them; values are in ``<part>_phi`` [parts, regions]."""
+REPEATED = tuple(f"{name}_maps" for name in ("token", "word", "phrase", "class"))
+"""Stacks that say once more what the panel paints from the values; the viewer does without them."""
+FILLING = Encoding.RGB
+"""A picture among the layers is what hidden regions show."""
 
 
 def render(manifest: Manifest, addresses: Addresses, look: dict[str, Any]) -> Rendering:
     """Returns the map of contributions; regions, words and classes are one choice away, without a new pass."""
-    layers = sorted(drawable(manifest), key=_place)
+    layers = sorted((layer for layer in drawable(manifest) if layer.array not in REPEATED), key=_place)
     viewer = viewer_spec(
         manifest, addresses, layers=layers, badge=manifest.texts.badge, look=look, numbered=labelled(layers) is not None
     )
@@ -37,20 +36,20 @@ def render(manifest: Manifest, addresses: Addresses, look: dict[str, Any]) -> Re
     if manifest.partial:
         viewer["badge"] = manifest.texts.badge or viewer["badge"]
         return Rendering(viewer=viewer, reading=reading(manifest))
-    soft = [layer for layer in layers if layer.encoding is Encoding.SEQUENTIAL]
-    buttons = [layer for layer in layers if layer not in soft] + (soft if len(soft) <= MOST_BUTTONS else [])
-    listed = soft if len(soft) > MOST_BUTTONS else []
-    chips = [layer_choice(manifest, buttons, viewer["active"]), layer_list(manifest, listed, viewer["active"])]
+    main = [layer for layer in layers if layer.role == "main" or layer is labelled(layers)]
+    listed = [layer for layer in layers if layer not in main]
+    chips = [layer_choice(manifest, main, viewer["active"]), layer_list(manifest, listed, viewer["active"])]
     row = html.Div([part for part in chips if part is not None], className="v-panel-choices")
     name = f"Regions of {manifest.method_title.split(':')[0]}"
-    facts = region_facts(manifest, addresses, layers)
+    facts = {**region_facts(manifest, addresses, layers), "shown": look.get("layer") or ""}
+    folds = [limits(manifest, manifest.texts.notes), details(manifest, share=addresses.share)]
     return Rendering(
         viewer=viewer,
         strip=_strip(manifest),
         reading=reading(manifest),
         cautions=cautions(manifest),
         controls=html.Div([row, panel("region_values", facts, label=name)], className="v-controls"),
-        details=details(manifest, share=addresses.share),
+        details=html.Div([fold for fold in folds if fold is not None], className="v-folds"),
     )
 
 
@@ -63,26 +62,28 @@ def region_facts(manifest: Manifest, addresses: Addresses, layers: list[Layer]) 
     """Returns all that the panel shows and paints."""
     partition = labelled(layers)
     main = next((layer for layer in layers if layer.encoding is Encoding.SIGNED), None)
+    filling = next((layer for layer in layers if layer.encoding is FILLING), None)
+    given = manifest.scalars
     return {
         "run": manifest.run_key,
         "unit": main.unit if main else "",
         "labels": partition.name if partition else "",
         "main": main.name if main else "",
+        "filling": filling.name if filling else "",
         "regions": [_region(region) for region in manifest.regions],
-        "full": manifest.scalars.get("v_full"),
-        "empty": manifest.scalars.get("v_empty"),
-        "sum": manifest.scalars.get("sum", manifest.scalars.get("delta")),
-        "filling": manifest.scalars.get("hidden", "black"),
-        "hidden": _hidden(manifest),
+        "full": given.get("v_full"),
+        "empty": given.get("v_empty"),
+        "hidden": given.get("caption_hidden"),
         "caption": manifest.caption,
-        "target": manifest.target_label,
-        "rows": _rows(manifest, addresses),
+        "target": manifest.target,
+        "name": manifest.target_label,
+        "levels": _levels(manifest, addresses),
     }
 
 
 def _place(layer: Layer) -> int:
-    order = {Encoding.SIGNED: 0, Encoding.LABELS: 1}
-    return order.get(layer.encoding, 2) + (0 if layer.role == "main" else 3)
+    order = {Encoding.SIGNED: 0, Encoding.LABELS: 1, Encoding.SEQUENTIAL: 2}
+    return order.get(layer.encoding, 3) + (0 if layer.role == "main" else 4)
 
 
 def _region(region: Region) -> dict[str, Any]:
@@ -102,32 +103,27 @@ def _region(region: Region) -> dict[str, Any]:
     }
 
 
-def _hidden(manifest: Manifest) -> str | None:
-    table = next((table for table in manifest.tables if table.name == HIDDEN), None)
-    if table is None or not table.rows:
-        return None
-    return next((str(value) for value in table.rows[0] if isinstance(value, str)), None)
-
-
-def _rows(manifest: Manifest, addresses: Addresses) -> dict[str, Any] | None:
-    """Returns where values for words or classes are, and what can be chosen among them; ``None`` without any."""
+def _levels(manifest: Manifest, addresses: Addresses) -> list[dict[str, Any]]:
+    """Returns what else can be explained: parts of the caption, or further classes, and where their values are."""
     tables = {table.name: [_record(table, row) for row in table.rows] for table in manifest.tables}
-    if TOKEN_VALUES in manifest.arrays and tables.get(SPANS):
-        array, kind, unit = TOKEN_VALUES, "words", "nats"
-        choices = [{key: row.get(key) for key in ("kind", "text", "first", "last")} for row in tables[SPANS]]
-    elif CLASS_VALUES in manifest.arrays and tables.get(CLASSES):
-        array, kind, unit = CLASS_VALUES, "classes", ""
+    found = []
+    for kind, table in (*LEVELS, ("class", CLASSES)):
+        array = manifest.arrays.get(f"{kind}_phi")
+        rows = tables.get(table, [])
+        if array is None or not rows:
+            continue
         choices = [
-            {"kind": "class", "text": row.get("label"), "first": at, "last": at + 1, "full": row.get("full")}
-            | {"empty": row.get("empty"), "class": row.get("class")}
-            for at, row in enumerate(tables[CLASSES])
+            {"text": row.get("text", row.get("name")), "class": row.get("class")}
+            | {"full": row.get("full"), "empty": row.get("empty")}
+            for row in rows
         ]
-    else:
-        return None
-    return {"url": addresses.array(manifest.arrays[array].digest), "kind": kind, "unit": unit, "choices": choices}
+        unit = "" if kind == "class" else "nats"
+        found.append({"kind": kind, "unit": unit, "url": addresses.array(array.digest), "choices": choices})
+    # Words are what people read; tokens only stand in for them.
+    return [level for level in found if level["kind"] != "token" or len(found) == 1]
 
 
-def _record(table: Any, row: tuple[Scalar, ...]) -> dict[str, Scalar]:
+def _record(table: Table, row: tuple[Scalar, ...]) -> dict[str, Scalar]:
     return {column.key: value for column, value in zip(table.columns, row, strict=False)}
 
 

@@ -12,7 +12,7 @@ from frontend.components.bars import bar
 from frontend.components.icons import icon
 from frontend.components.panel import panel
 from frontend.components.words import class_name, number, percent
-from frontend.renderers.parts import cautions, details, reading
+from frontend.renderers.parts import cautions, details, limits, reading
 from frontend.renderers.rendering import Rendering
 from frontend.renderers.spec import Addresses, drawable, fetch_whole, viewer_spec
 
@@ -35,7 +35,7 @@ def render(manifest: Manifest, addresses: Addresses, look: dict[str, Any]) -> Re
     viewer["regions"] = [region for region in viewer["regions"] if region["id"] >= 0]
     if manifest.partial:
         return Rendering(viewer=viewer, reading=reading(manifest))
-    facts = word_facts(manifest, addresses, layers, viewer["active"])
+    facts = {**word_facts(manifest, addresses, layers, viewer["active"]), "shown": look.get("layer") or ""}
     name = f"Words of {manifest.method_title.split(':')[0]}"
     return Rendering(
         viewer=viewer,
@@ -46,7 +46,14 @@ def render(manifest: Manifest, addresses: Addresses, look: dict[str, Any]) -> Re
             [part for part in (_fidelity(manifest), panel("visual_words", facts, label=name)) if part is not None],
             className="v-controls",
         ),
-        details=details(manifest, share=addresses.share),
+        details=html.Div(
+            [
+                fold
+                for fold in (limits(manifest, manifest.texts.notes), details(manifest, share=addresses.share))
+                if fold
+            ],
+            className="v-folds",
+        ),
     )
 
 
@@ -65,7 +72,7 @@ def word_facts(manifest: Manifest, addresses: Addresses, layers: list[Layer], ac
     return {
         "run": manifest.run_key,
         "words": manifest.scalars.get("words"),
-        "target": manifest.target,
+        "target": _target(manifest, tables.get(CLASSES, [])),
         "model": manifest.model_title,
         "frame": list(frame) if frame else None,
         "arrays": {name: addresses.array(arrays[name].digest) for name in FETCHED if name in arrays},
@@ -82,6 +89,12 @@ def word_facts(manifest: Manifest, addresses: Addresses, layers: list[Layer], ac
         ],
         "active": active,
     }
+
+
+def _target(manifest: Manifest, rows: list[dict[str, Scalar]]) -> Scalar:
+    """Returns the explained class under the number that the word book has for it; the model may count differently."""
+    named = [row.get("class") for row in rows if row.get("name") == manifest.target_label]
+    return named[0] if named else manifest.target
 
 
 def _rank(region: Region) -> int:
