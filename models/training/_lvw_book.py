@@ -144,7 +144,7 @@ def _read_all(
 
 def _entropy(histogram: Tensor) -> Tensor:
     share = histogram.float() / histogram.sum(1, keepdim=True).clamp_min(1)
-    return -(share * torch.where(share > 0, share, 1).log2()).sum(1)
+    return (share * torch.where(share > 0, 1 / share.clamp_min(1e-9), 1).log2()).sum(1)
 
 
 def _lowest_twin(projection: Projection) -> Tensor:

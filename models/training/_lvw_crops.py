@@ -14,7 +14,7 @@ from backend.contract.results import Box
 from models.preprocessing import Preprocessing
 
 LARGEST_SIDE = 256
-QUALITY = 78
+QUALITY = 62
 SHOWN_NEIGHBOURS = 6
 WINDOW = 2.0
 """Side of a neighbour's window over the longer side of its box."""

@@ -23,6 +23,7 @@ from models.training._lvw_book import WordBook, make_book
 from models.training._lvw_checkpoint import Progress, load_own_state, own_state
 from models.training._lvw_evidence import Measure, evidence, match_classes
 from models.training._lvw_parts import Part, Store, read_part
+from models.training._lvw_purity import word_parts
 from models.training._lvw_recipe import LvwRecipe
 from models.training._lvw_teacher import taught
 from models.training.checkpoints import Checkpoints
@@ -290,6 +291,9 @@ class Training:
             cells = bench.cells[:, 0]
             write_all_crops(folder, bench.network, book, cells, parts.train, pictures.load, self._check_stopped)
             content = self._manifest(parts, progress, metrics)
+            grid = int(cells.shape[2]), int(cells.shape[3])
+            known = word_parts(book, pictures.parts, self.base.preprocessing, grid)
+            content |= {} if known is None else {"parts": known}
             record = self.job.shelf.publish(folder, content)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -302,7 +306,7 @@ class Training:
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(created))
         return {
             "method": self.method,
-            "id": f"{stamp}-{self.data.digest[:6]}",
+            "id": f"{stamp}-{_short_digest(self.data.digest, self.recipe.model_dump_json())}",
             "title": self.job.title or f"Word book on {self.data.name}",
             "created": created,
             "base": {
@@ -369,6 +373,10 @@ def _numbers(entry: dict[str, Any]) -> dict[str, float]:
         found = {name: figures[key] for key, name in wanted.items() if figures.get(key) is not None}
         return {**found, "distinct_words": float(entry["distinct"])}
     return {**loss, "rate": entry["rates"][0]}
+
+
+def _short_digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:6]
 
 
 def _as_lists(projection: Projection | None) -> dict[str, Any]:
