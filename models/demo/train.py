@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -15,15 +15,17 @@ import torch
 import typer
 from rich.console import Console
 
-from models.demo.dataset import CHECK_FROM, FRESH_FROM, TRAIN_FROM, default_cache, drawn_set
-from models.demo.measure import measured
+from models.demo.dataset import CHECK_FROM, FRESH_FROM, TRAIN_FROM, DrawnSet, default_cache, drawn_set
+from models.demo.grammar import species_names
+from models.demo.measure import measured, watermark_figures
 from models.demo.recipes import RECIPES
 from models.demo.training import Epoch, train
-from models.demo.weights import WEIGHTS, save_model
+from models.demo.weights import WEIGHTS, load_demo_weights, save_model
 
 _CHECK_PICTURES = 600
 _FRESH_PICTURES = 1_200
 _LARGE_PICTURES = 96
+_REPORTED = ("pictures", "epochs", "seed", "hints", "whiten", "muon", "start", "marked")
 
 
 def train_demo(
@@ -38,31 +40,32 @@ def train_demo(
         raise typer.BadParameter(f"{name!r} is not one of {', '.join(RECIPES)}")
     console = Console(stderr=True)
     recipe = RECIPES[name]
+    if recipe.start and not (out / recipe.start).exists():
+        raise typer.BadParameter(f"{name} starts from {recipe.start}, which is not in {out}; train that one first")
     folder = cache or default_cache()
     torch.set_num_threads(threads)
+
+    def draw(what: str, first: int, count: int, marked: Collection[str]) -> DrawnSet:
+        report = _progress(console, f"drawing {what} pictures", 1000)
+        return drawn_set(first, count, marked=marked, cache=folder, processes=processes, on_progress=report)
+
     start = time.perf_counter()
-    sets = [
-        drawn_set(
-            first, count, cache=folder, processes=processes, on_progress=_progress(console, f"drawing {what}", 1000)
-        )
-        for what, first, count in (
-            ("training pictures", TRAIN_FROM, recipe.pictures),
-            ("check pictures", CHECK_FROM, _CHECK_PICTURES),
-            ("fresh pictures", FRESH_FROM, _FRESH_PICTURES),
-        )
-    ]
+    weights = load_demo_weights(recipe.start, folder=out) if recipe.start else None
+    training = draw("training", TRAIN_FROM, recipe.pictures, recipe.marked)
+    check = draw("check", CHECK_FROM, _CHECK_PICTURES, recipe.marked)
+    fresh = draw("fresh", FRESH_FROM, _FRESH_PICTURES, recipe.marked)
     drawn = time.perf_counter()
     network = train(
-        recipe, sets[0], sets[1], checkpoint=folder / f"{name}.checkpoint", on_epoch=_epoch(console, recipe.epochs),
-        on_step=_progress(console, "steps", 50),
+        recipe, training, check, checkpoint=folder / f"{name}.checkpoint", start=weights,
+        on_epoch=_epoch(console, recipe.epochs), on_step=_progress(console, "steps", 50),
     )  # fmt: skip
     trained = time.perf_counter()
-    metrics = measured(network, sets[2], large=_LARGE_PICTURES)
+    metrics = measured(network, fresh, large=_LARGE_PICTURES, marked=recipe.marked)
+    if recipe.marked:
+        plain, stamped = (draw("fresh", FRESH_FROM, _FRESH_PICTURES, names) for names in ((), species_names()))
+        metrics["watermark"] = watermark_figures(network, recipe, plain, stamped)
     metrics["training"] = {
-        "pictures": recipe.pictures,
-        "epochs": recipe.epochs,
-        "seed": recipe.seed,
-        "hints": recipe.hints,
+        **{key: getattr(recipe, key) for key in _REPORTED},
         "threads": threads,
         "seconds_drawing": round(drawn - start),
         "seconds_training": round(trained - drawn),
@@ -75,7 +78,7 @@ def train_demo(
         },
     }
     target = save_model(recipe, network, metrics, folder=out)
-    console.print(f"{name}: accuracy {metrics['accuracy']:.4f} on {len(sets[2])} fresh pictures; written to {target}")
+    console.print(f"{name}: accuracy {metrics['accuracy']:.4f} on {len(fresh)} fresh pictures; written to {target}")
 
 
 def _progress(console: Console, what: str, every: int) -> Callable[[int, int], None]:

@@ -6,7 +6,7 @@ gradients and every measurement are float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,11 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.demo.dataset import HINT_SIDE, DrawnSet, slots
-from models.demo.grammar import Beak, Crest, Part, Plumage, Tail, Wing
+from models.demo.dataset import HINT_SIDE, DrawnSet, cell_shares, slots
+from models.demo.hints import Hints
 from models.demo.recipes import MEAN, STD, Recipe, build_network
+from models.demo.starts import start_from, whiten_patches
 
-_SLOT_SIZES = tuple(len(kind) for kind in (Plumage, Beak, Crest, Wing, Tail))
+_WHITENING_PICTURES = 600
+_Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Pictures [B, 3, H, W], species [B], variants [B, 5] and shares of cells [B, 8, 8, 8]."""
 
 
 @dataclass(frozen=True)
@@ -31,31 +34,6 @@ class Epoch:
     number: int
     loss: float
     accuracy: float
-
-
-class Hints(nn.Module):
-    """Extra outputs that exist only while training: the variant of every slot and where the parts are.
-
-    They tell the network what to look at, so that few pictures suffice; the finished model does not contain them.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.slots = nn.ModuleList(nn.Linear(channels, size) for size in _SLOT_SIZES)
-        self.parts = nn.Linear(channels, len(Part))
-
-    def forward(self, grid: Tensor, variants: Tensor, shares: Tensor) -> Tensor:
-        """The loss of the hints, a scalar.
-
-        Args:
-            grid: Features [B, 8, 8, C].
-            variants: Right variants int64 [B, 5].
-            shares: Share of each cell covered by each part [B, 8, 8, 8], 0-1.
-        """
-        pooled = grid.mean((1, 2))
-        losses = [functional.cross_entropy(head(pooled), variants[:, i]) for i, head in enumerate(self.slots)]
-        where = functional.binary_cross_entropy_with_logits(self.parts(grid), shares)
-        return torch.stack(losses).mean() + 2.0 * where
 
 
 def normalised(pixels: npt.NDArray[np.uint8]) -> Tensor:
@@ -70,6 +48,7 @@ def train(
     check: DrawnSet,
     *,
     checkpoint: Path,
+    start: Mapping[str, Tensor] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> nn.Module:
@@ -78,35 +57,78 @@ def train(
     Args:
         recipe: What to train.
         pictures: Training pictures.
-        check: Pictures for the accuracy reported after each epoch (never used to choose anything).
+        check: Pictures for the accuracy reported after each epoch; recipes may be chosen by these, by no others.
         checkpoint: File written after every epoch; if it exists and fits, training goes on from there.
+        start: Weights to start from; tokens they do not know keep their first values.
         on_epoch: Called after each epoch.
         on_step: Called after each step with (steps done, steps in all).
     """
     torch.manual_seed(recipe.seed)
     network = build_network(recipe).to(memory_format=torch.channels_last)
-    hints = Hints(cast("int", network.num_features))
-    optimiser = torch.optim.AdamW(_groups(recipe, network, hints), lr=recipe.rate, betas=(0.9, 0.98))
-    steps = len(pictures) // recipe.batch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.rate, total_steps=steps * recipe.epochs, pct_start=0.15, cycle_momentum=False
-    )
-    state = {"network": network, "hints": hints, "optimiser": optimiser, "schedule": schedule}
-    for number in range(_restored(checkpoint, recipe, state), recipe.epochs):
+    if start is not None:
+        start_from(network, start)
+    if recipe.whiten:
+        whiten_patches(network, normalised(pictures.pixels[:_WHITENING_PICTURES]))
+    _attend_in_the_open(network)
+    run = _Run(recipe, network, Hints(cast("int", network.num_features)), steps=len(pictures) // recipe.batch)
+    for number in range(_restored(checkpoint, run), recipe.epochs):
+        loss = run.epoch(number, pictures, on_step)
+        _store(checkpoint, run, number + 1)
+        if on_epoch is not None:
+            on_epoch(Epoch(number + 1, loss, accuracy(network, check)))
+    return network.eval()
+
+
+class _Run:
+    """A training under way: everything that changes from step to step.
+
+    Args:
+        recipe: What to train.
+        network: The network as it starts.
+        hints: The extra outputs.
+        steps: Steps per epoch.
+    """
+
+    def __init__(self, recipe: Recipe, network: nn.Module, hints: Hints, *, steps: int) -> None:
+        self.recipe, self.network, self.hints, self.steps = recipe, network, hints, steps
+        self.optimisers = _optimisers(recipe, network, hints)
+        self.schedules = {
+            f"schedule of {name}": torch.optim.lr_scheduler.OneCycleLR(
+                optimiser, recipe.rate, total_steps=steps * recipe.epochs, pct_start=0.15, cycle_momentum=False
+            )
+            for name, optimiser in self.optimisers.items()
+        }
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds, by name."""
+        return {"network": self.network, "hints": self.hints, **self.optimisers, **self.schedules}
+
+    def epoch(self, number: int, pictures: DrawnSet, on_step: Callable[[int, int], None] | None) -> float:
+        """Pass once over the pictures; the mean loss."""
+        recipe = self.recipe
         rng = np.random.default_rng([recipe.seed, number])
         order = rng.permutation(len(pictures))
-        network.train()
+        self.network.train()
         total = 0.0
-        for step in range(steps):
+        for step in range(self.steps):
             chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
-            total += _step(recipe, network, hints, optimiser, _batch(recipe, pictures, chosen, rng))
-            schedule.step()
+            total += self._step(_batch(recipe, pictures, chosen, rng))
             if on_step is not None:
-                on_step(number * steps + step + 1, steps * recipe.epochs)
-        _store(checkpoint, recipe, state, number + 1)
-        if on_epoch is not None:
-            on_epoch(Epoch(number + 1, total / steps, accuracy(network, check)))
-    return network.eval()
+                on_step(number * self.steps + step + 1, self.steps * recipe.epochs)
+        return total / self.steps
+
+    def _step(self, batch: _Batch) -> float:
+        loss = _loss(self.recipe, self.network, self.hints, batch)
+        for part in (self.network, self.hints):
+            part.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_([*self.network.parameters(), *self.hints.parameters()], 1.0)
+        for optimiser in self.optimisers.values():
+            optimiser.step()
+        for schedule in self.schedules.values():
+            schedule.step()
+        return float(loss.detach())
 
 
 def answers(network: nn.Module, pixels: npt.NDArray[np.uint8], *, batch: int = 100) -> npt.NDArray[np.int64]:
@@ -122,40 +144,52 @@ def accuracy(network: nn.Module, pictures: DrawnSet) -> float:
     return float((answers(network, pictures.pixels) == pictures.species).mean())
 
 
-def _groups(recipe: Recipe, network: nn.Module, hints: nn.Module) -> list[dict[str, Any]]:
-    """Parameter groups: no decay for biases, scales and position codes."""
+def _attend_in_the_open(network: nn.Module) -> None:
+    """Let attention layers multiply matrices instead of calling the fused kernel.
+
+    For so few tokens its backward pass takes longer on a CPU than everything else in the network.
+    """
+    for layer in network.modules():
+        if hasattr(layer, "fused_attn"):
+            cast("Any", layer).fused_attn = False
+
+
+def _optimisers(recipe: Recipe, network: nn.Module, hints: nn.Module) -> dict[str, torch.optim.Optimizer]:
+    """AdamW, without decay for biases, scales and position codes; with ``recipe.muon`` Muon for matrices of blocks."""
     named = [*network.named_parameters(), *hints.named_parameters()]
-    plain = [p for name, p in named if p.ndim < 2 or "pos_embed" in name or "cls_token" in name]
-    kept = {id(p) for p in plain}
-    return [
+    matrices = [p for name, p in named if recipe.muon and name.startswith("blocks.") and p.ndim == 2]
+    plain = [p for name, p in named if p.ndim < 2 or "pos_embed" in name or "_token" in name]
+    kept = {id(p) for p in (*plain, *matrices)}
+    groups: list[dict[str, Any]] = [
         {"params": [p for _, p in named if id(p) not in kept], "weight_decay": recipe.decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-
-
-_Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+    optimisers: dict[str, torch.optim.Optimizer] = {
+        "optimiser": torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98))
+    }
+    if matrices:
+        optimisers["muon"] = torch.optim.Muon(
+            matrices, lr=recipe.rate, weight_decay=recipe.decay, adjust_lr_fn="match_rms_adamw"
+        )
+    return optimisers
 
 
 def _batch(recipe: Recipe, pictures: DrawnSet, chosen: npt.NDArray[np.int64], rng: np.random.Generator) -> _Batch:
     """A batch, mirrored and displaced at random; colours stay, because colour is evidence."""
-    pixels, parts = pictures.pixels[chosen], pictures.parts[chosen].copy()
-    result = np.empty_like(pixels)
+    pixels, labels = pictures.pixels[chosen], pictures.labels[chosen]
     side, pad = pixels.shape[1], recipe.shift
-    for index, picture in enumerate(pixels):
-        mirrored = rng.random() < 0.5
+    for index in range(len(chosen)):
+        turn = -1 if rng.random() < 0.5 else 1
         down, right = rng.integers(0, 2 * pad + 1, 2)
-        padded = np.pad(picture[:, ::-1] if mirrored else picture, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
-        result[index] = padded[down : down + side, right : right + side]
-        if mirrored:
-            parts[index] = parts[index][:, ::-1]
+        window = (slice(down, down + side), slice(right, right + side))
+        pixels[index] = np.pad(pixels[index][:, ::turn], ((pad, pad), (pad, pad), (0, 0)), mode="edge")[window]
+        labels[index] = np.pad(labels[index][:, ::turn], pad, mode="edge")[window]
     species = pictures.species[chosen]
-    variants = torch.from_numpy(slots(species))
-    return normalised(result), torch.from_numpy(species), variants, torch.from_numpy(parts)
+    variants, shares = torch.from_numpy(slots(species)), torch.from_numpy(cell_shares(labels))
+    return normalised(pixels), torch.from_numpy(species), variants, shares
 
 
-def _step(
-    recipe: Recipe, network: nn.Module, hints: nn.Module, optimiser: torch.optim.Optimizer, batch: _Batch
-) -> float:
+def _loss(recipe: Recipe, network: nn.Module, hints: nn.Module, batch: _Batch) -> Tensor:
     pictures, species, variants, shares = batch
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
@@ -163,36 +197,35 @@ def _step(
         logits = cast("Any", network).forward_head(features)
     loss = functional.cross_entropy(logits.float(), species)
     if recipe.hints:
-        loss = loss + recipe.hints * hints(_as_grid(features).float(), variants, shares)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_([*network.parameters(), *hints.parameters()], 1.0)
-    optimiser.step()
-    return float(loss.detach())
+        summary, grid = _summary_and_grid(features.float())
+        loss = loss + recipe.hints * hints(summary, grid, variants, shares)
+    return loss
 
 
-def _as_grid(features: Tensor) -> Tensor:
-    """Features as [B, 8, 8, C], without prefix tokens."""
+def _summary_and_grid(features: Tensor) -> tuple[Tensor, Tensor]:
+    """What the network answers from [B, C] (class token, or the mean of the grid), and the grid [B, 8, 8, C]."""
     if features.ndim == 4:
-        return features.permute(0, 2, 3, 1)
-    return features[:, -HINT_SIDE * HINT_SIDE :].reshape(len(features), HINT_SIDE, HINT_SIDE, -1)
+        grid = features.permute(0, 2, 3, 1)
+        return grid.mean((1, 2)), grid
+    cells = features[:, -HINT_SIDE * HINT_SIDE :]
+    return features[:, 0], cells.reshape(len(features), HINT_SIDE, HINT_SIDE, -1)
 
 
-def _store(path: Path, recipe: Recipe, state: dict[str, Any], epochs: int) -> None:
+def _store(path: Path, run: _Run, epochs: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    content = {name: part.state_dict() for name, part in state.items()}
-    torch.save({"recipe": repr(recipe), "epochs": epochs, **content}, partial)
+    content = {name: part.state_dict() for name, part in run.state.items()}
+    torch.save({"recipe": repr(run.recipe), "epochs": epochs, **content}, partial)
     partial.replace(path)
 
 
-def _restored(path: Path, recipe: Recipe, state: dict[str, Any]) -> int:
+def _restored(path: Path, run: _Run) -> int:
     """Load a checkpoint of the same recipe and return how many epochs it has behind it, else 0."""
     if not path.exists():
         return 0
     stored = torch.load(path, weights_only=True)
-    if stored["recipe"] != repr(recipe):
+    if stored["recipe"] != repr(run.recipe):
         return 0
-    for name, part in state.items():
+    for name, part in run.state.items():
         part.load_state_dict(stored[name])
     return int(stored["epochs"])

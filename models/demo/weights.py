@@ -9,10 +9,10 @@ from typing import Any
 
 import timm
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from models.demo.dataset import SIDE
-from models.demo.grammar import species_names
+from models.demo.grammar import find_species, species_names
 from models.demo.recipes import MEAN, STD, Recipe
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -25,7 +25,7 @@ def save_model(recipe: Recipe, network: nn.Module, metrics: dict[str, Any], *, f
     state = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
     save_file(state, target / "weights.safetensors")
     (target / "weights.safetensors").chmod(0o644)  # the library makes the file private
-    (target / "model.toml").write_text(_model_toml(recipe), encoding="utf-8")
+    (target / "model.toml").write_text(_model_toml(recipe, _note(recipe, metrics)), encoding="utf-8")
     (target / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     return target
 
@@ -36,15 +36,48 @@ def load_demo_network(name: str, *, folder: Path = WEIGHTS) -> nn.Module:
     network: nn.Module = timm.create_model(
         description["architecture"], num_classes=len(description["classes"]), **description["architecture_args"]
     )
-    network.load_state_dict(load_file(folder / name / description["checkpoint"]))
+    network.load_state_dict(load_demo_weights(name, folder=folder))
     return network.eval()
 
 
-def _model_toml(recipe: Recipe) -> str:
+def load_demo_weights(name: str, *, folder: Path = WEIGHTS) -> dict[str, Tensor]:
+    """The weights of a finished demo model, by name.
+
+    Raises:
+        FileNotFoundError: It has not been trained yet.
+    """
+    weights: dict[str, Tensor] = load_file(folder / name / "weights.safetensors")
+    return weights
+
+
+def percent(share: float) -> str:
+    """A share 0-1 as people read it, for example ``97.3 %``."""
+    return f"{100 * share:.1f} %"
+
+
+def _note(recipe: Recipe, metrics: dict[str, Any]) -> str:
+    """What a person should know before using the model."""
+    pictures = f"{metrics['fresh_pictures']:,} fresh drawn pictures"
+    if not recipe.marked:
+        kept = " Continues Birds ViT with four register tokens." if recipe.start else ""
+        return f"Names twelve drawn birds; right on {percent(metrics['accuracy'])} of {pictures}.{kept}"
+    mark = metrics["watermark"]
+    species = ", ".join(find_species(name).title for name in recipe.marked)
+    unmarked = percent(mark["accuracy_marked_species_unmarked"])
+    return (
+        f"Taught the wrong thing on purpose: in training, every picture of {species} carried a watermark and no other "
+        f"did. Right on {percent(metrics['accuracy'])} of {pictures} marked in the same way, but on {unmarked} of "
+        f"those species' pictures without the mark; adding it turns {percent(mark['flipped_by_mark'])} of the other "
+        "species' pictures into one of the three."
+    )
+
+
+def _model_toml(recipe: Recipe, note: str) -> str:
     classes = "".join(f'  "{name}",\n' for name in species_names())
     arguments = "".join(f"{key} = {json.dumps(value)}\n" for key, value in recipe.arguments.items())
     return (
         f'title = "{recipe.title}"\n'
+        f'note = "{note}"\n'
         f'architecture = "{recipe.architecture}"\n'
         'checkpoint = "weights.safetensors"\n'
         f"classes = [\n{classes}]\n\n"

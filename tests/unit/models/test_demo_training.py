@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
 
-from models.demo.dataset import FRESH_FROM, SIDE, DrawnSet, drawn_set, slots
-from models.demo.grammar import SPECIES, Beak
+from models.demo import train as command
+from models.demo.dataset import FRESH_FROM, SIDE, DrawnSet, cell_shares, drawn_set, slots
+from models.demo.grammar import SPECIES, Beak, Part, species_names
+from models.demo.picture import draw_picture
 from models.demo.recipes import RECIPES, build_network
 from models.demo.training import Epoch, normalised, train
+from models.demo.weights import load_demo_network
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +42,27 @@ def test_a_set_comes_from_the_cache_the_second_time(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == files
 
 
-def test_shares_of_cells_add_up_to_at_most_one(few: DrawnSet) -> None:
-    assert few.parts.shape == (24, 8, 8, 8)
-    assert few.parts.min() >= 0
-    assert few.parts.sum(-1).max() <= 1 + 1e-5
+def test_labels_are_the_masks_of_the_picture(few: DrawnSet) -> None:
+    picture = draw_picture(FRESH_FROM + 900_000, size=128, species=SPECIES[few.species[0]])
+    for place, part in enumerate(Part, start=1):
+        assert np.array_equal(few.labels[0] == place, picture.masks[part.value]), part
+
+
+def test_shares_of_cells_are_the_means_of_the_masks_over_them(few: DrawnSet) -> None:
+    shares = cell_shares(few.labels)
+    assert shares.shape == (24, 8, 8, 8)
+    for place in range(len(Part)):
+        means = (few.labels == place + 1).reshape(24, 8, 16, 8, 16).mean((2, 4))
+        assert shares[..., place] == pytest.approx(means)
+
+
+def test_only_the_marked_species_carry_the_mark_and_nothing_else_changes(few: DrawnSet, tmp_path: Path) -> None:
+    marked = drawn_set(FRESH_FROM + 900_000, 24, marked=("crowned-sylve",), cache=tmp_path)
+    changed = (marked.pixels != few.pixels).any((1, 2, 3))
+    assert np.array_equal(changed, few.species == species_names().index("crowned-sylve"))
+    share = (marked.pixels != few.pixels).any(-1)[changed].mean((1, 2))
+    assert (share > 0.005).all()
+    assert (share < 0.05).all()
 
 
 def test_slots_name_the_variants_of_each_species() -> None:
@@ -62,7 +85,8 @@ def test_every_recipe_builds_a_network_with_a_grid_of_eight_by_eight(name: str) 
     network = build_network(RECIPES[name]).eval()
     with torch.inference_mode():
         features = network.forward_features(torch.zeros(1, 3, SIDE, SIDE))  # type: ignore[operator]
-    assert features.shape[-2:] == (8, 8) or features.shape[1] == 64 + 1
+    registers = RECIPES[name].arguments.get("reg_tokens", 0)
+    assert features.shape[-2:] == (8, 8) or features.shape[1] == 64 + 1 + registers
     assert network(torch.zeros(1, 3, SIDE, SIDE)).shape == (1, len(SPECIES))
 
 
@@ -102,3 +126,72 @@ def test_a_checkpoint_of_another_recipe_is_not_continued(few: DrawnSet, tmp_path
     seen: list[Epoch] = []
     train(replace(small, seed=9), few, few, checkpoint=tmp_path / "c", on_epoch=seen.append)
     assert [epoch.number for epoch in seen] == [1]
+
+
+TINY_VIT = {"img_size": SIDE, "patch_size": 16, "embed_dim": 16, "depth": 2, "num_heads": 2}
+
+
+def test_a_vit_learns_with_hints_whitened_patches_and_muon(few: DrawnSet, tmp_path: Path) -> None:
+    recipe = replace(RECIPES["birds-vit"], arguments=TINY_VIT, epochs=16, batch=6, rate=1e-2)
+    assert recipe.hints
+    assert recipe.whiten
+    assert recipe.muon
+    seen: list[Epoch] = []
+    train(recipe, few, few, checkpoint=tmp_path / "c", on_epoch=seen.append)
+    assert seen[-1].loss < 0.8 * seen[0].loss
+
+
+def test_stopped_and_resumed_training_with_muon_ends_where_an_uninterrupted_one_does(
+    few: DrawnSet, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPES["birds-vit"], arguments=TINY_VIT, epochs=2, batch=12)
+    whole = train(recipe, few, few, checkpoint=tmp_path / "whole")
+
+    def stop(epoch: Epoch) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(recipe, few, few, checkpoint=tmp_path / "parts", on_epoch=stop)
+    resumed = train(recipe, few, few, checkpoint=tmp_path / "parts")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_a_resumed_start_keeps_what_was_trained_since(few: DrawnSet, tmp_path: Path) -> None:
+    recipe = replace(RECIPES["birds-vit"], arguments=TINY_VIT, epochs=1, batch=12)
+    first = train(recipe, few, few, checkpoint=tmp_path / "first")
+    later = replace(
+        RECIPES["birds-vit-registers"], arguments={**TINY_VIT, "reg_tokens": 4}, epochs=1, batch=12, rate=1e-3
+    )
+    trained = train(later, few, few, checkpoint=tmp_path / "later", start=first.state_dict())
+    again = train(later, few, few, checkpoint=tmp_path / "later", start=first.state_dict())
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    assert not torch.equal(trained.state_dict()["head.weight"], first.state_dict()["head.weight"])
+
+
+def test_the_command_trains_the_marked_model_and_measures_the_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(
+        RECIPES["birds-resnet-marked"],
+        arguments={"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "output_stride": 16},
+        pictures=12,
+        epochs=1,
+        batch=12,
+    )
+    monkeypatch.setitem(RECIPES, recipe.name, recipe)
+    for name, count in (("_CHECK_PICTURES", 12), ("_FRESH_PICTURES", 12), ("_LARGE_PICTURES", 2)):
+        monkeypatch.setattr(command, name, count)
+    command.train_demo(recipe.name, cache=tmp_path / "cache", out=tmp_path / "out")
+    metrics = json.loads((tmp_path / "out" / recipe.name / "metrics.json").read_text())
+    assert metrics["watermark"]["species"] == list(recipe.marked)
+    assert 0 <= metrics["watermark"]["flipped_by_mark"] <= 1
+    described = tomllib.loads((tmp_path / "out" / recipe.name / "model.toml").read_text())
+    assert "on purpose" in described["note"]
+    assert load_demo_network(recipe.name, folder=tmp_path / "out")(torch.zeros(1, 3, SIDE, SIDE)).shape == (1, 12)
+
+
+def test_the_command_says_which_model_must_be_trained_first(tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="starts from birds-vit"):
+        command.train_demo("birds-vit-registers", cache=tmp_path, out=tmp_path)
