@@ -134,6 +134,7 @@ PRESETS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
             "lr_head": 3e-3,
             "epochs_teacher": 4,
             "epochs_student": 4,
+            "crop_ratio": 1.0,  # a tail at the edge is evidence of the species
             "brightness": 0.0,
             "saturation": 0.0,
             "max_minutes": 18.0,

@@ -285,6 +285,7 @@ def _scalars(context: Context, record: ExplainerRecord, reading: Reading, clampe
         "contrast_class": reading.against,
         "answer": answer,
         "base_answer": base_answer,
+        "base_probability": float(reading.base.softmax(0).max()),
         "agree": answer == base_answer if base_answer in opened.classes else None,
     }
 
