@@ -119,16 +119,13 @@ def add_counts(
     """Adds one picture: the whole caption, and every word or phrase whose part is known."""
     phi = np.asarray(result.arrays["phi"].data, np.float64)
     count_one(counts[cut, "whole caption: the bird"], phi, places["any of the bird"])
-    spans = next(table for table in result.tables if table.name == "spans")
-    values = {kind: np.asarray(result.arrays[f"{kind}_phi"].data, np.float64) for kind in ("word", "phrase")}
-    seen = {"word": 0, "phrase": 0}
-    for row in spans.rows:
-        kind, text = str(row[0]), str(row[1])
-        numbers = values[kind][seen[kind]]
-        seen[kind] += 1
-        for title, part in spoken_of(kind, text, drawn):
-            if part in places:
-                count_one(counts[cut, title], numbers, places[part])
+    for kind in ("word", "phrase"):
+        spans = next(table for table in result.tables if table.name == f"{kind}s")
+        values = np.asarray(result.arrays[f"{kind}_phi"].data, np.float64)
+        for row, numbers in zip(spans.rows, values, strict=True):
+            for title, part in spoken_of(kind, str(row[0]), drawn):
+                if part in places:
+                    count_one(counts[cut, title], numbers, places[part])
 
 
 def spoken_of(kind: str, text: str, drawn: DrawnPicture) -> list[tuple[str, str]]:

@@ -41,8 +41,6 @@ COLUMNS = (
 )
 
 
-KIND = Column(key="kind", title="Kind")
-TOKEN = Column(key="token", title="Token")
 SPAN = (
     Column(key="text", title="Text"),
     Column(key="first", title="First token"),
@@ -66,6 +64,8 @@ class CaptionReport(Report):
         game: The main game.
         embedder: Name and digest of the sentence embedder.
     """
+
+    limits = LIMITS
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class CaptionReport(Report):
                     "values only say how regions differ."
                 )
             said += self.warnings(found)
-        return [*said, *LIMITS]
+        return said
 
     def _add_details(
         self,
@@ -163,12 +163,6 @@ class CaptionReport(Report):
             numbers = [outcome.round.caption_of(bits) for bits in outcome.coalitions]
             arrays["caption_index"] = MapArray(np.array(numbers, np.int32))
             tables.append(self._captions())
-            hidden = (self.hidden_words(outcome.round), float(outcome.empty[0]))
-            heads = (
-                Column(key="caption", title="Everything hidden"),
-                Column(key="closeness", title="Closeness", digits=3),
-            )
-            tables.append(Table(name="hidden", title="Everything hidden", columns=heads, rows=(hidden,)))
 
     def _add_words(self, outcome: Outcome, arrays: dict[str, MapArray], tables: list[Table]) -> None:
         words = self._wording
@@ -179,22 +173,18 @@ class CaptionReport(Report):
             "word": (words.words, [(one.first, one.last) for one in words.words]),
             "phrase": (words.phrases, phrases),
         }
-        rows: dict[str, list[tuple[Scalar, ...]]] = {}
         for kind, (spans, ranges) in kinds.items():
-            rows[kind] = [
-                (kind, span.text, a, b, span.start, span.end, *_sums(full, empty, a, b))
+            rows = tuple(
+                (span.text, a, b, span.start, span.end, *_sums(full, empty, a, b))
                 for span, (a, b) in zip(spans, ranges, strict=True)
-            ]
+            )
+            tables.append(Table(name=f"{kind}s", title=f"{kind.capitalize()}s", columns=SPAN, rows=rows))
             if len(full) and ranges:
                 values = np.stack([phi[a:b].sum(axis=0) for a, b in ranges])
                 arrays[f"{kind}_phi"] = MapArray(values, precise=True)
         if len(full):
             arrays["token_full"] = MapArray(full, precise=True)
             arrays["token_empty"] = MapArray(empty, precise=True)
-        tokens = tuple((index, *row[1:2], *row[4:]) for index, row in enumerate(rows["token"]))
-        tables.append(Table(name="tokens", title="Tokens", columns=(TOKEN, *SPAN[:1], *SPAN[3:]), rows=tokens))
-        spans_found = (*rows["word"], *rows["phrase"])
-        tables.append(Table(name="spans", title="Words and phrases", columns=(KIND, *SPAN), rows=spans_found))
 
     def _captions(self) -> Table:
         book = self._asker.book

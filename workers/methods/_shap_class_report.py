@@ -47,6 +47,8 @@ class ClassReport(Report):
         unit: ``probability`` or ``logit``.
     """
 
+    limits = LIMITS
+
     def __init__(self, context: Context, asker: ClassAsker, *, view: View, cut: Cut, game: Round, unit: str) -> None:
         super().__init__(view, cut, game, context.model.preprocessing, unit)
         self._context = context
@@ -100,7 +102,7 @@ class ClassReport(Report):
             elif float(outcome.delta[0]) < 0:
                 said.append("The class has a higher value with everything hidden than on the picture itself.")
             said += self.warnings(found)
-        return [*said, *LIMITS]
+        return said
 
     def _add_details(
         self,
@@ -127,15 +129,14 @@ class ClassReport(Report):
         columns = [self._asker.column(index) for index in self._asker.classes]
         arrays["class_phi"] = MapArray(outcome.phi[:, columns].T, precise=True)
         heads = (
-            Column(key="row", title="Place"),
             Column(key="class", title="Class"),
-            Column(key="label", title="Name"),
+            Column(key="name", title="Name"),
             Column(key="full", title="Seen", digits=3),
             Column(key="empty", title="Everything hidden", digits=3),
         )
         rows = tuple(
-            (row, index, self._name(index), float(outcome.full[column]), float(outcome.empty[column]))
-            for row, (index, column) in enumerate(zip(self._asker.classes, columns, strict=True))
+            (index, self._name(index), float(outcome.full[column]), float(outcome.empty[column]))
+            for index, column in zip(self._asker.classes, columns, strict=True)
         )
         tables.append(Table(name="classes", title="Best classes", columns=heads, rows=rows))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,13 @@ class Report(ABC):
         game: The main game.
         preprocessing: Of the model, to draw the filling.
         unit: Of the values: ``cosine``, ``probability`` or ``logit``.
+
+    Attributes:
+        limits: What is true of every such map.
+        notes: What was chosen or replaced on the way.
     """
+
+    limits: ClassVar[Sequence[str]] = ()
 
     def __init__(self, view: View, cut: Cut, game: Round, preprocessing: Preprocessing, unit: str) -> None:
         self.view = view
@@ -98,7 +105,7 @@ class Report(ABC):
                 reading=self.reading(found),
                 badge=_badge(found),
                 cautions=tuple(self.cautions(found)),
-                notes=tuple(dict.fromkeys(self.notes)),
+                notes=tuple(dict.fromkeys((*self.notes, *self.limits))),
             ),
             target=self.target(),
             seen=self.view.seen,
@@ -339,8 +346,8 @@ class Report(ABC):
             "v_full": float(outcome.full[0]),
             "v_empty": float(outcome.empty[0]),
             "delta": float(outcome.delta[0]),
-            "sum": total,
-            "gap": abs(total - float(outcome.delta[0])),
+            "sum_phi": total,
+            "efficiency_gap": abs(total - float(outcome.delta[0])),
             "evaluations": outcome.evaluations,
             "exact": outcome.exact,
             "early_stop": bool(outcome.stopped),

@@ -48,7 +48,7 @@ class Robustness:
 
     def scalars(self) -> dict[str, Scalar]:
         """Returns the correlations and the verdict."""
-        named: dict[str, Scalar] = {f"robust_{a}_{b}": value for (a, b), value in self.agreement().items()}
+        named: dict[str, Scalar] = {f"spearman_{a}_{b}": value for (a, b), value in self.agreement().items()}
         return named | {"robust_verdict": self.verdict()}
 
     def tables(

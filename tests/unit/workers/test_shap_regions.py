@@ -72,9 +72,9 @@ def test_values_are_probabilities_by_default_and_the_best_classes_come_along() -
     table = next(one for one in result.tables if one.name == "classes")
     values = numbers(result, "class_phi")
     for row, phi in zip(table.rows, values, strict=True):
-        assert phi.sum() == pytest.approx(row[3] - row[4], abs=1e-9)
+        assert phi.sum() == pytest.approx(row[2] - row[3], abs=1e-9)
     assert np.allclose(values[0], numbers(result, "phi"))
-    assert [row[1] for row in table.rows] == [one.index for one in result.classes]
+    assert [row[0] for row in table.rows] == [one.index for one in result.classes]
 
 
 def test_a_class_beyond_the_best_five_can_be_explained_and_one_that_is_not_there_cannot() -> None:
