@@ -15,6 +15,7 @@ from backend.contract.explainers import ExplainerShelf
 from backend.contract.problems import Problem
 from backend.contract.schemas import RunState
 from models.catalogue import ModelCatalogue
+from models.embedders import use_embedder
 from models.loader import ModelLoader
 from models.training.job import TrainingKind
 from models.training.kinds import find_kinds
@@ -95,6 +96,7 @@ def open_bench(settings: WorkerSettings, *, device: str) -> Bench:
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    use_embedder(settings.embedder_dir)
     catalogue = ModelCatalogue(settings.models_dir)
     return Bench(
         queue=connect(settings.queue_redis_url),

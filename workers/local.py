@@ -22,6 +22,7 @@ from backend.contract.results import Manifest
 from backend.contract.schemas import ModelCard, PictureRecord, RunSpec
 from backend.contract.settings import read_settings
 from models.catalogue import ModelCatalogue
+from models.embedders import use_embedder
 from models.loader import ModelLoader
 from workers.catalogue import find_methods
 from workers.executor import Update, execute
@@ -157,6 +158,7 @@ def explain(
 
 def open_local_runs(settings: WorkerSettings) -> LocalRuns:
     """Returns what runs methods in this process, on the device and with the folders of the settings."""
+    use_embedder(settings.embedder_dir)
     catalogue = ModelCatalogue(settings.models_dir)
     loader = ModelLoader(catalogue, device=settings.device, budget_bytes=settings.model_budget_bytes)
     return LocalRuns(loader, find_methods(settings.methods_dir), ExplainerShelf(settings.explainers_folder))

@@ -24,6 +24,11 @@ class WorkerSettings(CommonSettings):
     methods_dir: Path | None = Field(
         default=None, description="Folder with further explanation methods, one Python file each. Its code is run."
     )
+    embedder_dir: Path | None = Field(
+        default=None,
+        description="Folder of a sentence-transformers model that says how close two captions are. "
+        "Default: the built-in one.",
+    )
     model_budget_bytes: int = Field(
         default=8 * GIBIBYTE,
         ge=2**20,
