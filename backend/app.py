@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from backend.documentation import describe_api
 from backend.errors import add_error_handlers
 from backend.middleware import BodyLimit, ContentPolicy, ForeignRequests, RequestLog, SecurityHeaders
-from backend.routes import add_routes
+from backend.routes import PREFIX, add_routes
 from backend.services import open_services
 from backend.settings import WebSettings
 from backend.sweeping import sweep_shares
@@ -42,7 +42,8 @@ def create_api(settings: WebSettings, *, csp_script_hashes: Iterable[str] = ()) 
     api.state.on_start = []
     api.state.content_policy = ContentPolicy(csp_script_hashes)
     # The last one added is the outermost.
-    api.add_middleware(BodyLimit, most=settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
+    larger = {f"{PREFIX}/datasets": settings.max_archive_bytes + FORM_OVERHEAD_BYTES}
+    api.add_middleware(BodyLimit, most=settings.max_upload_bytes + FORM_OVERHEAD_BYTES, larger=larger)
     api.add_middleware(ForeignRequests)
     api.add_middleware(RequestLog)
     api.add_middleware(SecurityHeaders, policy=api.state.content_policy)

@@ -10,6 +10,7 @@ import structlog
 
 from backend.contract import names
 from backend.contract.schemas import RunEvent
+from backend.contract.trainings import TrainingEvent
 
 START = "0-0"
 READ_BLOCK_MS = 5_000
@@ -23,7 +24,7 @@ class StreamItem:
 
     id: str
     data: str
-    event: RunEvent | None
+    event: RunEvent | TrainingEvent | None
 
 
 class EventStream:
@@ -69,9 +70,11 @@ def is_after(item_id: str, other: str) -> bool:
 
 
 def _to_item(item_id: bytes | str, fields: dict[bytes, bytes]) -> StreamItem:
-    data = _text(fields.get(b"event", b""))
+    is_training = names.TRAINING_FIELD.encode() in fields
+    data = _text(fields.get(names.TRAINING_FIELD.encode() if is_training else b"event", b""))
     try:
-        return StreamItem(_text(item_id), data, RunEvent.model_validate_json(data))
+        event = TrainingEvent.model_validate_json(data) if is_training else RunEvent.model_validate_json(data)
+        return StreamItem(_text(item_id), data, event)
     except ValueError:
         _log.warning("events.unreadable", id=_text(item_id))
         return StreamItem(_text(item_id), data, None)

@@ -12,11 +12,13 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
+from typing import Protocol
 
 import redis
 import structlog
 
 from backend.contract.schemas import RunEvent, RunState, RunView
+from backend.contract.trainings import TrainingEvent, TrainingState, TrainingView, is_training_id, whole_event
 from backend.event_stream import START, EventStream, StreamItem, is_after, order
 from backend.run_states import to_event
 from backend.runs import Crowd, RunBackend
@@ -33,20 +35,30 @@ _ID = re.compile(r"\d{1,15}-\d{1,10}")
 _log = structlog.get_logger()
 
 
+class TrainingLook(Protocol):
+    """Tells how trainings stand."""
+
+    def view(self, training_id: str) -> TrainingView | None:
+        """Returns how a training stands, or ``None`` when there is none of this id."""
+
+
 class EventHub:
     """Fans the event stream out to browsers.
 
     Args:
         stream: The stream; its connection must let reads wait (``socket_timeout=None``).
         runs: Tells how runs stand; its methods block and are called in threads.
+        trainings: Tells how trainings stand, likewise.
     """
 
-    def __init__(self, stream: EventStream, runs: RunBackend) -> None:
+    def __init__(self, stream: EventStream, runs: RunBackend, trainings: TrainingLook | None = None) -> None:
         self._stream = stream
         self._runs = runs
+        self._trainings = trainings
         self._position = START
         self._subscriptions: set[Subscription] = set()
         self._states: dict[str, RunState] = {}
+        self._training_states: dict[str, TrainingState] = {}
         self._crowd: Crowd | None = None
         self._places: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -74,15 +86,18 @@ class EventHub:
         """How many browsers listen."""
         return len(self._subscriptions)
 
-    async def follow(self, runs: Iterable[str], last_id: str | None) -> AsyncIterator[Entry]:
-        """Yields the events of some runs until the hub stops.
+    async def follow(
+        self, runs: Iterable[str], last_id: str | None, trainings: Iterable[str] = ()
+    ) -> AsyncIterator[Entry]:
+        """Yields the events of some runs and trainings until the hub stops.
 
         Args:
             runs: Keys of runs.
             last_id: Id of the last event that the browser saw, when it comes back.
+            trainings: Ids of trainings.
         """
         # Registered first: whatever is read from here on waits in the subscription while the past is fetched.
-        subscription = Subscription(runs, self._position)
+        subscription = Subscription((*runs, *trainings), self._position)
         self._subscriptions.add(subscription)
         self._has_viewers.set()
         try:
@@ -92,6 +107,7 @@ class EventHub:
                     yield entry
             else:
                 await self._learn(subscription)
+                await self._learn_trainings(subscription)
                 for entry in missed:
                     yield entry
             async for entry in self._live(subscription):
@@ -122,6 +138,11 @@ class EventHub:
                 subscription.settled[view.key] = view.finished
             event = to_event(view)
             yield Entry("run", event.model_dump_json(), None, event)
+        for training in await self._learn_trainings(subscription):
+            if training.state.is_final and training.finished is not None:
+                subscription.settled[training.id] = training.finished
+            told = whole_event(training, time.time())
+            yield Entry("training", told.model_dump_json(), None, told)
         crowd = await asyncio.to_thread(self._runs.crowd)
         self._crowd = self._crowd or crowd
         # What is at or before the tail is in the states that were just read.
@@ -130,11 +151,23 @@ class EventHub:
 
     async def _learn(self, subscription: Subscription) -> list[RunView]:
         """Reads how the runs of a browser stand, so that places are told for those that wait."""
-        keys = sorted(subscription.runs)
+        keys = sorted(key for key in subscription.runs if not is_training_id(key))
         views = await asyncio.to_thread(lambda: [view for key in keys if (view := self._runs.view(key)) is not None])
         for view in views:
             self._states[view.key] = view.state
         return views
+
+    async def _learn_trainings(self, subscription: Subscription) -> list[TrainingView]:
+        """Reads how the trainings of a browser stand."""
+        ids = sorted(key for key in subscription.runs if is_training_id(key))
+        views = await asyncio.to_thread(self._look_at, ids)
+        for view in views:
+            self._training_states[view.id] = view.state
+        return views
+
+    def _look_at(self, ids: Iterable[str]) -> list[TrainingView]:
+        look = self._trainings
+        return [] if look is None else [view for one in ids if (view := look.view(one)) is not None]
 
     async def _missed(self, subscription: Subscription, last_id: str | None) -> list[Entry] | None:
         """Returns what a returning browser missed, or ``None`` if it needs a snapshot."""
@@ -149,7 +182,7 @@ class EventHub:
         items = await self._stream.between(last_id, subscription.position, most=MOST_MISSED + 1)
         if len(items) > MOST_MISSED:
             return None
-        return [_to_entry(item) for item in items if item.event is not None and item.event.run in subscription.runs]
+        return [_to_entry(item) for item in items if item.event is not None and item.event.subject in subscription.runs]
 
     async def _read(self) -> None:
         failures = 0
@@ -176,10 +209,13 @@ class EventHub:
         self._position = item.id
         if item.event is None:
             return
-        entry, run = _to_entry(item), item.event.run
+        entry, subject = _to_entry(item), item.event.subject
         for subscription in self._subscriptions:
-            if run in subscription.runs:
-                self._states[run] = item.event.state
+            if subject in subscription.runs:
+                if isinstance(item.event, TrainingEvent):
+                    self._training_states[subject] = item.event.state
+                else:
+                    self._states[subject] = item.event.state
                 subscription.offer(entry)
 
     async def _watch(self) -> None:
@@ -194,6 +230,8 @@ class EventHub:
                     checked = time.monotonic()
                     active = [run for run, state in self._states.items() if not state.is_final]
                     await asyncio.to_thread(self._runs.notice_lost, active)
+                    training = [one for one, state in self._training_states.items() if not state.is_final]
+                    await asyncio.to_thread(self._look_at, training)  # looking ends those that nobody comes back to
             except Exception as error:  # as above
                 _log.debug("events.watch_failed", error=type(error).__name__)
             await asyncio.sleep(WATCH_S)
@@ -223,12 +261,14 @@ class EventHub:
     def _forget_unfollowed(self) -> None:
         followed = Counter(run for subscription in self._subscriptions for run in subscription.runs)
         self._states = {run: state for run, state in self._states.items() if run in followed}
+        self._training_states = {one: state for one, state in self._training_states.items() if one in followed}
         if not self._subscriptions:
             self._has_viewers.clear()
 
 
 def _to_entry(item: StreamItem) -> Entry:
-    return Entry("run", item.data, item.id, item.event)
+    kind = "training" if isinstance(item.event, TrainingEvent) else "run"
+    return Entry(kind, item.data, item.id, item.event)
 
 
 def _to_json(crowd: Crowd) -> str:

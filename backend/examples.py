@@ -37,3 +37,20 @@ MODEL_EXAMPLES: dict[str, Any] = {
     "hub": {"value": {"name": "hf-hub:owner/name"}},
     "directory": {"value": {"name": "local-dir:/models/birds"}},
 }
+TRAINING_EXAMPLES: dict[str, Any] = {
+    "birds": {
+        "summary": "On drawn birds, with the right settings for the machine",
+        "value": {"kind": "name-of-a-kind", "model": "birds-resnet", "data": "birds:1200"},
+    },
+    "own": {
+        "summary": "On an uploaded data set, with a preset and a setting",
+        "value": {
+            "kind": "name-of-a-kind",
+            "model": MODEL,
+            "data": "finches",
+            "preset": "standard",
+            "recipe": {"seed": 1},
+            "title": "Finches of the garden",
+        },
+    },
+}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -107,21 +107,24 @@ class BodyLimit:
     Args:
         app: What is limited.
         most: Bytes.
+        larger: Bytes for the addresses that take more, by path.
     """
 
-    def __init__(self, app: ASGIApp, *, most: int) -> None:
+    def __init__(self, app: ASGIApp, *, most: int, larger: Mapping[str, int] | None = None) -> None:
         self._app = app
         self._most = most
+        self._larger = dict(larger or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         announced = _announced_length(scope)
-        if announced > self._most:
+        most = self._larger.get(scope["path"].rstrip("/"), self._most)
+        if announced > most:
             if announced <= DRAINED * self._most:
                 await _drain(receive)
-            await answer(make_problem(ProblemCode.PICTURE_TOO_LARGE, self._words(announced)))(scope, receive, send)
+            await answer(make_problem(ProblemCode.PICTURE_TOO_LARGE, _words(announced, most)))(scope, receive, send)
             return
         seen = 0
 
@@ -129,17 +132,18 @@ class BodyLimit:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._most:
-                raise HTTPException(413, self._words(seen))
+            if seen > most:
+                raise HTTPException(413, _words(seen, most))
             return message
 
         await self._app(scope, receive_counted, send)
 
-    def _words(self, size: int) -> str:
-        return (
-            f"This request has {size / 1e6:.1f} MB; {self._most / 1e6:.0f} MB is the most. "
-            "Make the file smaller and drop it again."
-        )
+
+def _words(size: int, most: int) -> str:
+    return (
+        f"This request has {size / 1e6:.1f} MB; {most / 1e6:.0f} MB is the most. "
+        "Make the file smaller and drop it again."
+    )
 
 
 class RequestLog:

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 
 import redis
 
+from backend.archives import ArchiveLimits
 from backend.catalogue import CatalogueReader
 from backend.connections import open_listener, open_pool
 from backend.contract.artifacts import ArtifactStore, RedisArtifactStore
+from backend.contract.explainers import ExplainerShelf
+from backend.datasets import DatasetShelf
 from backend.event_stream import EventStream
 from backend.events import EventHub
 from backend.queue import QueueRuns
@@ -20,6 +23,7 @@ from backend.runs import RunBackend
 from backend.samples import SampleGallery, find_photograph_dir
 from backend.settings import WebSettings
 from backend.shares import ShareStore
+from backend.trainings import QueueTrainings
 
 DECODERS = 2
 
@@ -42,6 +46,9 @@ class Services:
     hub: EventHub
     shares: ShareStore
     samples: SampleGallery
+    trainings: QueueTrainings
+    explainers: ExplainerShelf
+    datasets: DatasetShelf
     decoding: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(DECODERS))
 
 
@@ -54,7 +61,9 @@ async def open_services(settings: WebSettings) -> AsyncIterator[Services]:
     store = RedisArtifactStore(cache)
     runs = QueueRuns(queue, store, max_waiting=settings.max_waiting_runs)
     catalogue = CatalogueReader(queue, local_dirs=settings.local_dir_models)
-    hub = EventHub(EventStream(listener), runs)
+    trainings = QueueTrainings(queue, cache, catalogue, settings.data_dir)
+    hub = EventHub(EventStream(listener), runs, trainings)
+    decoding = threading.BoundedSemaphore(DECODERS)
     services = Services(
         settings=settings,
         queue=queue,
@@ -66,6 +75,10 @@ async def open_services(settings: WebSettings) -> AsyncIterator[Services]:
         hub=hub,
         shares=ShareStore(settings.data_dir / "shares", store, max_bytes=settings.max_share_bytes),
         samples=SampleGallery(photograph_dir=find_photograph_dir()),
+        trainings=trainings,
+        explainers=ExplainerShelf(settings.explainers_folder),
+        datasets=DatasetShelf(settings.data_dir, _archive_limits(settings), decoding=lambda: decoding),
+        decoding=decoding,
     )
     try:
         await hub.start()
@@ -75,3 +88,12 @@ async def open_services(settings: WebSettings) -> AsyncIterator[Services]:
         await listener.aclose()
         cache.close()
         queue.close()
+
+
+def _archive_limits(settings: WebSettings) -> ArchiveLimits:
+    return ArchiveLimits(
+        files=settings.max_dataset_pictures,
+        total_bytes=settings.max_dataset_bytes,
+        file_bytes=settings.max_upload_bytes,
+        max_pixels=settings.max_pixels,
+    )

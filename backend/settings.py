@@ -28,6 +28,13 @@ class WebSettings(CommonSettings):
         le=89_000_000,
         description="Largest picture, in pixels (width x height).",
     )
+    max_archive_bytes: int = Field(
+        default=2_000 * MEGABYTE, ge=100_000, le=100_000 * MEGABYTE, description="Largest zip of pictures, in bytes."
+    )
+    max_dataset_bytes: int = Field(
+        default=8_000 * MEGABYTE, ge=100_000, description="Largest unpacked data set, in bytes."
+    )
+    max_dataset_pictures: int = Field(default=100_000, ge=2, description="Most pictures of an uploaded data set.")
     max_waiting_runs: int = Field(
         default=1000, ge=1, description="Runs that may wait in the queue; more are refused until some are done."
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backend.contract.schemas import RunEvent
+from backend.contract.trainings import TrainingEvent
 from backend.event_stream import is_after
 
 MOST_WAITING = 1000
@@ -18,16 +19,16 @@ class Entry:
     """One event on its way out.
 
     Attributes:
-        kind: ``run``, ``workers`` or ``ping``.
+        kind: ``run``, ``training``, ``workers`` or ``ping``.
         data: JSON.
         id: Position in the stream, or ``None`` for what is not in it.
-        event: The run event behind ``data``, if it is one.
+        event: The event of a run or a training behind ``data``, if it is one.
     """
 
     kind: str
     data: str
     id: str | None = None
-    event: RunEvent | None = None
+    event: RunEvent | TrainingEvent | None = None
 
 
 PING = Entry("ping", "")
@@ -35,10 +36,10 @@ PING = Entry("ping", "")
 
 
 class Subscription:
-    """The events of some runs, for one browser. Used from one event loop only.
+    """The events of some runs and trainings, for one browser. Used from one event loop only.
 
     Args:
-        runs: Keys of the runs that are followed.
+        runs: Keys of the runs and ids of the trainings that are followed.
         position: Stream position of the reader when this was registered; everything later arrives here.
     """
 
@@ -62,7 +63,7 @@ class Subscription:
         if self._closed:
             return
         self._count += 1
-        key = entry.event.run if entry.event is not None else f"{entry.kind}:"
+        key = entry.event.subject if entry.event is not None else f"{entry.kind}:"
         earlier = self._last.get(key)
         before = self._waiting.get(earlier) if earlier is not None else None
         if before is not None and earlier is not None:
@@ -82,7 +83,7 @@ class Subscription:
         if entry.id is not None and not is_after(entry.id, self.position):
             return True
         event = entry.event
-        return event is not None and not event.state.is_final and event.at <= self.settled.get(event.run, 0.0)
+        return event is not None and not event.state.is_final and event.at <= self.settled.get(event.subject, 0.0)
 
     async def take(self) -> list[Entry]:
         """Waits for entries and returns all of them; an empty list means that the stream ends."""
@@ -108,6 +109,21 @@ def merge(before: Entry, after: Entry) -> Entry | None:
         return after if before.kind == after.kind and before.event is after.event else None
     if before.event.state is not after.event.state or after.event.state.is_final:
         return None
+    if isinstance(before.event, TrainingEvent) or isinstance(after.event, TrainingEvent):
+        return _merge_trainings(before, after)
     changes = {name: value for name in RunEvent.model_fields if (value := getattr(after.event, name)) is not None}
     event = before.event.model_copy(update=changes)
+    return Entry(kind=after.kind, data=event.model_dump_json(), id=after.id or before.id, event=event)
+
+
+def _merge_trainings(before: Entry, after: Entry) -> Entry | None:
+    """Returns one entry with what both trainings' events say; points of curves are put behind one another."""
+    old, new = before.event, after.event
+    if not isinstance(old, TrainingEvent) or not isinstance(new, TrainingEvent) or new.whole:
+        return after if isinstance(new, TrainingEvent) else None
+    changes = {name: value for name in TrainingEvent.model_fields if (value := getattr(new, name)) is not None}
+    points = dict(old.points or {})
+    for name, added in (new.points or {}).items():
+        points[name] = (*points.get(name, ()), *added)
+    event = old.model_copy(update={**changes, "whole": old.whole, "points": points or None})
     return Entry(kind=after.kind, data=event.model_dump_json(), id=after.id or before.id, event=event)

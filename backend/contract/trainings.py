@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Any
 
@@ -157,6 +158,11 @@ class TrainingEvent(Contract):
     def subject(self) -> str:
         """What the event is about."""
         return self.training
+
+
+def is_training_id(text: str) -> bool:
+    """Whether a text is the id of a training (a run's key never looks like one)."""
+    return re.fullmatch(TRAINING_ID, text) is not None
 
 
 def whole_event(view: TrainingView, at: float) -> TrainingEvent:
