@@ -78,7 +78,7 @@ class ShapCaption(Method):
     )
 
     def __init__(self, embedder: Callable[[], Embedder] | None = None) -> None:
-        self._embedder = embedder or _load_embedder
+        self._embedder = embedder
 
     def supports(self, model: ModelCard) -> str | None:
         if model.kind != ModelKind.CAPTIONER:
@@ -103,7 +103,7 @@ class ShapCaption(Method):
         captioner = _captioner(context, params)
         context.engine.batch_size = params.batch_size or BATCH.get(context.model.device.type, BATCH["cpu"])
         ticker, stage = Ticker(context), Stage(context)
-        embedder = self._embedder()
+        embedder = self._embedder() if self._embedder is not None else _load_embedder(str(context.model.device))
         asker = CaptionAsker(
             captioner,
             context.engine,
@@ -121,10 +121,10 @@ class ShapCaption(Method):
         return run(context, stage, ticker, cut=cut, asker=asker, is_unmoved=asker.is_unmoved, make_report=make_report)
 
 
-def _load_embedder() -> Embedder:
+def _load_embedder(device: str) -> Embedder:
     from models.embedders import load_embedder  # the library behind it is slow to import
 
-    return load_embedder()
+    return load_embedder(device=device)
 
 
 def _captioner(context: Context, params: CaptionParams) -> Captioner:
