@@ -171,7 +171,10 @@ def _build_trunk(
     wanted = trunk.state_dict()
     head = str((getattr(trunk, "pretrained_cfg", None) or {}).get("classifier") or "fc")
     kept = {name: tensor for name, tensor in state.items() if name in wanted or not name.startswith(f"{head}.")}
-    trunk.load_state_dict(kept, strict=True)
+    try:
+        trunk.load_state_dict(kept, strict=True)
+    except RuntimeError as error:  # a shortcut that is only there because of its stride, say
+        raise ValueError(f"the weights of {architecture} do not fit the upscaling {upscaling!r}") from error
     return trunk
 
 

@@ -109,6 +109,9 @@ class HeadStage(Stage):
     vectors: Vectors | None = None
     seen: Vectors | None = None
 
+    def _lay_out(self) -> None:
+        """Leaves the trunk's tensors where they are: they are the base model's own."""
+
     def _groups(self) -> list[dict[str, Any]]:
         rate = self.recipe.lr_head
         return [{"params": list(self.network.head.parameters()), "lr": rate, "highest": rate}]

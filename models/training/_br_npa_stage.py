@@ -77,7 +77,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.device = next(self.network.parameters()).device
-        self.network.to(memory_format=torch.channels_last)
+        self._lay_out()
         self.optimiser = _optimiser(self.recipe, self._groups(), self.device)
         self.half = _half_precision(self.recipe, self.device)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.half is torch.float16)
@@ -177,6 +177,9 @@ class Stage:
     def time_step(self) -> None:
         """Takes one step on the first pictures; only for telling how long steps take, on a network to throw away."""
         self._one_step(np.arange(min(self.recipe.batch_size, len(self.train)), dtype=np.int64))
+
+    def _lay_out(self) -> None:
+        self.network.to(memory_format=torch.channels_last)
 
     def _groups(self) -> list[dict[str, Any]]:
         recipe, network = self.recipe, self.network
