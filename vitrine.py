@@ -131,6 +131,34 @@ def explain(
 
 
 @app.command()
+def train(
+    kind: Annotated[str, typer.Argument(help="What to train; an unknown name tells what there is.")],
+    model: Annotated[str, typer.Option(help="Model to train an explainer for, by name.")],
+    data: Annotated[str, typer.Option(help="Folder with one sub-folder for each class, or birds or birds:<number>.")],
+    preset: Annotated[
+        str | None, typer.Option(help="Named settings, such as demo; by default what suits here.")
+    ] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="Setting as name=value.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of explainers; by default VITRINE_EXPLAINERS_DIR.")] = None,
+    title: Annotated[str, typer.Option(help="Name of the explainer, for people.")] = "",
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew instead of going on from a checkpoint.")
+    ] = False,
+) -> None:
+    """Trains an explainer for a model, without browser or Redis.
+
+    Ctrl-C stops with a checkpoint kept; the same command goes on from there.
+    """
+    from workers.settings import WorkerSettings
+    from workers.training_terminal import Order, train_here
+
+    settings = read_settings(WorkerSettings, **_given(device=device))
+    order = Order(kind, model, data, preset, setting or (), out, title, restart)
+    raise typer.Exit(train_here(order, settings, screen))
+
+
+@app.command()
 def doctor() -> None:
     """Looks at everything that Vitrine needs and says what to do about what is missing."""
     from backend.devredis import find_server
