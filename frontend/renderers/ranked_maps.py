@@ -15,7 +15,7 @@ from backend.contract.results import Manifest, Region, Scalar
 from frontend.components.bars import bar, paired_strip
 from frontend.components.icons import icon
 from frontend.components.tables import group_swatch
-from frontend.components.words import class_name, number, percent
+from frontend.components.words import class_name, number
 from frontend.renderers.parts import cautions, details, layer_choice, layer_list, reading, split_layers
 from frontend.renderers.rendering import Rendering
 from frontend.renderers.spec import Addresses, drawable, viewer_spec
@@ -75,11 +75,11 @@ def _quality(manifest: Manifest) -> Component:
     said = [f"Explainer {given.get('explainer')}, trained on {given.get('explainer_data')}."]
     accuracy, base = given.get("accuracy_validation"), given.get("base_accuracy_validation")
     if isinstance(accuracy, int | float):
-        beside = f" (the model on {percent(base)})" if isinstance(base, int | float) else ""
-        said.append(f"Right on {percent(accuracy)} of its validation pictures{beside}.")
+        beside = f" (the model on {_percent(base)})" if isinstance(base, int | float) else ""
+        said.append(f"Right on {_percent(accuracy)} of its validation pictures{beside}.")
     agreement = given.get("agreement_validation")
     if isinstance(agreement, int | float):
-        said.append(f"Gives the model's answer on {percent(agreement)}.")
+        said.append(f"Gives the model's answer on {_percent(agreement)}.")
     sentence = " ".join(said).replace(" %", "\u00a0%")
     return html.P(sentence, className="v-note v-fidelity", **{"data-testid": "fidelity"})
 
@@ -166,6 +166,11 @@ def _number(region: Region, key: str) -> float:
 
 def _signed(value: float) -> str:
     return f"{'−' if value < 0 else '+'}{abs(value):.2f}"
+
+
+def _percent(share: float) -> str:
+    """Returns a share with one decimal: between 99.5 % and 100 % lies what matters here."""
+    return f"{100 * share:.1f} %"
 
 
 def _strip(manifest: Manifest) -> Component | None:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from backend.contract.results import ArrayRef, Box, Column, Encoding, Layer, Manifest, Region, ResultKind, Texts
+from backend.contract.results import (
+    ArrayRef,
+    Box,
+    ClassScore,
+    Column,
+    Encoding,
+    Layer,
+    Manifest,
+    Region,
+    ResultKind,
+    Texts,
+)
 from frontend.renderers import RENDERERS, ranked_maps, render
 from frontend.renderers.parts import details_body
 from tests.fakes_page import by_attribute, by_class, make_manifest, props, words_of
@@ -99,3 +110,69 @@ def test_a_score_that_a_column_repeats_is_not_shown_twice() -> None:
     )
     assert "Score" in words_of(details_body(ranked_manifest()))
     assert "Score" not in words_of(details_body(ranked_manifest(regions=regions)))
+
+
+def trained_manifest(**scalars: Any) -> Manifest:
+    plain = ranked_manifest(2)
+    added = (2.1, -0.4)
+    regions = tuple(
+        region.model_copy(update={"values": {**region.values, "contribution": added[k]}})
+        for k, region in enumerate(plain.regions)
+    )
+    known = {
+        "mode": "trained",
+        "explainer": "0123456789abcdef",
+        "explainer_data": "Coloured squares",
+        "accuracy_validation": 0.975,
+        "base_accuracy_validation": 0.99,
+        "agreement_validation": 0.98,
+        "answer": "finch",
+        "base_answer": "heron",
+        "base_probability": 0.6,
+        "agree": False,
+        "explained_class": "finch",
+        "contrast_class": None,
+        "sum": "2.10 − 0.40 = 1.70 = logit",
+    }
+    return plain.model_copy(
+        update={
+            "regions": regions,
+            "scalars": {**known, **scalars},
+            "classes": (ClassScore(index=0, label="finch", score=0.8),),
+        }
+    )
+
+
+def test_maps_that_a_classifier_read_carry_another_label_than_groups_that_answered_nothing() -> None:
+    used = by_class(render(trained_manifest()).controls, "v-kind")
+    assert [words_of(one) for one in used] == ["attention used by the BR-NPA classifier"]
+    assert "is-used" in props(used[0])["className"]
+    post_hoc = by_class(render(ranked_manifest(scalars={"mode": "post_hoc"})).controls, "v-kind")
+    assert [words_of(one) for one in post_hoc] == ["feature groups, not the model's attention"]
+    assert "is-used" not in props(post_hoc[0])["className"]
+    assert not by_class(render(ranked_manifest(scalars={"mode": "post_hoc"})).controls, "v-ranked")
+
+
+def test_a_trained_panel_shows_both_answers_and_how_good_the_explainer_is() -> None:
+    look = render(trained_manifest())
+    answers = words_of(look.strip)
+    assert "finch 0.80" in answers
+    assert "heron 0.60" in answers
+    assert "disagree" in answers
+    quality = words_of(by_class(look.controls, "v-fidelity"))
+    for part in ("0123456789abcdef", "Coloured squares", "97.5\u00a0%", "99.0\u00a0%", "98.0\u00a0%"):
+        assert part in quality
+    assert "not comparable" in words_of(render(trained_manifest(agree=None)).strip)
+
+
+def test_each_group_has_its_importance_and_signed_contribution_and_the_sum_is_written_out() -> None:
+    controls = render(trained_manifest()).controls
+    rows = words_of(by_class(controls, "v-ranked"))
+    assert "1st group 0.80 +2.10" in rows
+    assert "2nd group 0.60 −0.40" in rows
+    bars = by_class(controls, "v-signed-bar")
+    assert [("is-against" in props(one)["className"], props(one)["style"]["width"]) for one in bars] == [
+        (False, "50.0%"),
+        (True, "9.5%"),
+    ]
+    assert " ".join(words_of(by_class(controls, "v-sum")).split()) == "2.10 − 0.40 = 1.70 = logit for finch"
