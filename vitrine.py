@@ -22,7 +22,7 @@ from rich.table import Table
 
 from backend.contract.logs import configure_logging
 from backend.contract.problems import ProblemError
-from backend.contract.settings import SettingsError, read_settings
+from backend.contract.settings import LogLevel, SettingsError, read_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,6 +154,7 @@ def train(
     from workers.training_terminal import Order, train_here
 
     settings = read_settings(WorkerSettings, **_given(device=device))
+    configure_logging(settings.model_copy(update={"log_level": LogLevel.WARNING}))  # the bar says the rest
     order = Order(kind, model, data, preset, setting or (), out, title, restart)
     raise typer.Exit(train_here(order, settings, screen))
 
