@@ -95,6 +95,13 @@ class ApiClient:
             return npy_to_array(response.content)
         raise ApiError(_to_problem(response))
 
+    async def file(self, path: str) -> bytes:
+        """Returns the bytes at any path below ``/api/v1``."""
+        response = await self._http.get(ROOT + path)
+        if response.is_success:
+            return response.content
+        raise ApiError(_to_problem(response))
+
     async def get(self, path: str, **query: Any) -> Any:
         """Returns the JSON at any path below ``/api/v1`` (for pages with questions of their own)."""
         return await self._get(path, **query)

@@ -1,6 +1,7 @@
 // One stream per page: follow() keeps a single EventSource for all runs on it, because a browser allows only six
 // connections to a host. Everything it hears becomes an event on the document.
-//   vitrine:run {RunEvent}   vitrine:workers {workers, waiting, busy}   vitrine:connection {connected}
+//   vitrine:run {RunEvent}   vitrine:training {TrainingEvent}   vitrine:workers {workers, waiting, busy}
+//   vitrine:connection {connected}
 (function () {
   "use strict";
   const vitrine = (window.vitrine = window.vitrine || {});
@@ -10,8 +11,8 @@
   const GATHER_MS = 40;
 
   let source = null;
-  let keys = [];
   let wanted = null;
+  let trainings = [];
   let wait = FIRST_WAIT_MS;
   let timer = 0;
   let connected = null;
@@ -47,10 +48,14 @@
 
   function open() {
     close();
-    keys = wanted || [];
-    const stream = new EventSource(keys.length ? `${ADDRESS}?runs=${keys.join(",")}` : ADDRESS);
+    const asked = [
+      ...(wanted && wanted.length ? [`runs=${wanted.join(",")}`] : []),
+      ...(trainings.length ? [`trainings=${trainings.join(",")}`] : []),
+    ];
+    const stream = new EventSource(asked.length ? `${ADDRESS}?${asked.join("&")}` : ADDRESS);
     source = stream;
     stream.addEventListener("run", hear("vitrine:run"));
+    stream.addEventListener("training", hear("vitrine:training"));
     stream.addEventListener("workers", hear("vitrine:workers"));
     stream.addEventListener("open", () => {
       wait = FIRST_WAIT_MS;
@@ -76,13 +81,26 @@
     const next = [...new Set((runKeys || []).filter(Boolean))].sort();
     if (wanted && sameRuns(wanted, next)) return;
     wanted = next;
-    // Several changes in one go (a grid being filled) open one stream, not ten.
+    openSoon();
+  }
+
+  /** Follows these trainings as well, on the same stream. */
+  function followTrainings(ids) {
+    const next = [...new Set(ids || [])].sort();
+    if (sameRuns(trainings, next)) return;
+    trainings = next;
+    openSoon();
+  }
+
+  /** Several changes in one go (a grid being filled) open one stream, not ten. */
+  function openSoon() {
     clearTimeout(timer);
     timer = setTimeout(open, GATHER_MS);
   }
 
   function stop() {
     wanted = null;
+    trainings = [];
     close();
     setConnected(false);
   }
@@ -92,5 +110,5 @@
     if (event.persisted && wanted) open();
   });
 
-  vitrine.events = { follow, stop, following: () => (wanted || []).slice() };
+  vitrine.events = { follow, followTrainings, stop, following: () => (wanted || []).slice() };
 })();

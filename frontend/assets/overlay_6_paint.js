@@ -147,7 +147,7 @@
   }
 
   function drawNumbers(context, numbers, view, ratio) {
-    context.font = `600 ${11 * ratio}px Inter, system-ui, sans-serif`;
+    context.font = `600 ${11 * ratio}px "Inter Variable", Inter, system-ui, sans-serif`;
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.lineJoin = "round";

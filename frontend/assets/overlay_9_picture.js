@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   const vitrine = (window.vitrine = window.vitrine || {});
-  const FONT = "Inter, system-ui, sans-serif";
+  const FONT = '"Inter Variable", Inter, system-ui, sans-serif';
   const PAPER = "#FFFFFF";
   const INK = "#1A1B1A";
   const INK_2 = "#545652";

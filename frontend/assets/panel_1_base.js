@@ -5,6 +5,8 @@
   "use strict";
   const vitrine = (window.vitrine = window.vitrine || {});
   const MINUS = "−";
+  const TRY_MS = 50;
+  const MOST_TRIES = 400;
   const makers = new Map();
   const panels = new Map();
 
@@ -26,7 +28,7 @@
 
   /** A quiet list of the browser's own with its label: options [{value, label}]. */
   function select(label, options, value, onChange) {
-    const list = make("select", "v-select", options.map((one) => make("option", "", one.label, { value: one.value })));
+    const list = make("select", "v-select", options.map((one) => make("option", "", one.label, { value: one.value })), { "aria-label": label });
     list.value = value;
     list.addEventListener("change", () => onChange(list.value));
     return make("label", "v-select-box", [make("span", "", label), list]);
@@ -56,11 +58,19 @@
     return isNumber(share) ? `${number(100 * share, Math.abs(share) < 0.095 ? 1 : 0)}\u00a0%` : "–";
   }
 
-  /** "[r, g, b]" of a signed value on the palette of signed maps, and whether dark letters read on it. */
+  /** Where black letters read as well as white ones; above it black ones read better. */
+  const EVEN_LUMINANCE = 0.179;
+
+  function luminance(rgb) {
+    const [red, green, blue] = rgb.map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  }
+
+  /** Colour of a signed value on the palette of signed maps, and whether dark letters read on it. */
   function signedColour(value, largest) {
     const position = isNumber(value) && largest > 0 ? 0.5 + (0.5 * value) / largest : 0.5;
     const rgb = vitrine.palettes.colourAt("diverging", position).map(Math.round);
-    return { css: `rgb(${rgb.join(", ")})`, isPale: vitrine.palettes.isPale(rgb) };
+    return { css: `rgb(${rgb.join(", ")})`, isPale: luminance(rgb) > EVEN_LUMINANCE };
   }
 
   /** Places a bar from one value to another on a track whose ends are `low` and `high`. */
@@ -74,7 +84,16 @@
 
   function register(kind, maker) {
     makers.set(kind, maker);
-    if (document.body) document.querySelectorAll(`.v-panel[data-panel="${kind}"]`).forEach(upgrade);
+  }
+
+  /** Resolves to the exhibit of a run as soon as its viewer is on the page, or to null when it never comes. */
+  async function exhibitOf(run) {
+    for (let tries = 0; tries < MOST_TRIES; tries += 1) {
+      const exhibit = vitrine.viewer.exhibitOf(run);
+      if (exhibit) return exhibit;
+      await new Promise((resolve) => setTimeout(resolve, TRY_MS));
+    }
+    return null;
   }
 
   function upgrade(root) {
@@ -124,7 +143,7 @@
   }
 
   vitrine.panels = { register };
-  vitrine.pieces = { make, button, select, isNumber, digitsFor, number, signed, percent, signedColour, placeBar };
+  vitrine.pieces = { exhibitOf, make, button, select, isNumber, digitsFor, number, signed, percent, signedColour, placeBar };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
 })();

@@ -3,7 +3,7 @@
 (function () {
   "use strict";
   const vitrine = (window.vitrine = window.vitrine || {});
-  const { make, button, select, isNumber, digitsFor, number, signed, percent, signedColour, placeBar } = vitrine.pieces;
+  const { exhibitOf, make, button, select, isNumber, digitsFor, number, signed, percent, signedColour, placeBar } = vitrine.pieces;
   const THUMB = 76;
   const WHOLE = "whole";
   /** Opacity (of 255) of what the model does not see. */
@@ -124,16 +124,16 @@
       this.paint();
     }
 
-    paint() {
+    async paint() {
       const { run, main, labels } = this.facts;
       const { chosen } = this;
       if (!chosen) {
         vitrine.looks.setLayer(run, main);
         return;
       }
-      const exhibit = vitrine.viewer.exhibitOf(run);
+      const exhibit = vitrine.viewer.exhibitOf(run) || (await exhibitOf(run));
       const partition = exhibit && exhibit.layer(labels);
-      if (!partition) return;
+      if (!partition || chosen !== this.chosen) return;
       const own = exhibit.layer(main) || {};
       const isClass = chosen.level.kind === "class";
       const name = `values ${chosen.level.kind} ${chosen.first}-${chosen.last}`;

@@ -4,7 +4,7 @@
 (function () {
   "use strict";
   const vitrine = (window.vitrine = window.vitrine || {});
-  const { make, button, select, isNumber, digitsFor, number, signed, placeBar } = vitrine.pieces;
+  const { exhibitOf, make, button, select, isNumber, digitsFor, number, signed, placeBar } = vitrine.pieces;
   const NOTHING = "-";
   const HERE_WORDS = 3;
   const THUMB = 64;
@@ -17,7 +17,7 @@
       this.layer = facts.active;
       this.isReady = false;
       this.build();
-      this.loading = this.load().then(() => this.begin(), () => this.tell("The words did not arrive. The map is not affected."));
+      this.loading = Promise.all([this.load(), exhibitOf(facts.run)]).then(() => this.begin(), () => this.tell("The words did not arrive. The map is not affected."));
     }
 
     async load() {

@@ -17,13 +17,15 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def chart(figure: dict[str, Any], *, label: str, height: int = 220) -> Component:
+def chart(figure: dict[str, Any], *, label: str, height: int = 220, id: Any = None) -> Component:
     """Returns a chart that never talks to another host.
 
     Args:
         figure: Data and layout, as Plotly takes them.
         label: What the chart shows, for those who do not see it.
         height: In CSS pixels.
+        id: Of the graph, for a chart that changes while it is looked at.
     """
-    graph = dcc.Graph(figure=figure, config=dict(CONFIG), style={"height": f"{height}px"})
+    named = {} if id is None else {"id": id}
+    graph = dcc.Graph(figure=figure, config=dict(CONFIG), style={"height": f"{height}px"}, **named)
     return html.Figure(graph, role="img", className="v-chart", **{"aria-label": label})

@@ -118,12 +118,13 @@ def _done(view: CellView, manifest: Manifest) -> list[Component]:
     badge = "from cache" if view.cached and not look.viewer["badge"] else look.viewer["badge"]
     parts: list[Component | None] = [
         viewer(view, {**look.viewer, "badge": badge}),
-        look.strip if look.strip is not None or view.named else _room(),
+        look.strip,
         _named(view, look.reading) if view.named else look.reading,
         look.cautions,
         look.pictures,
         look.controls,
         look.details,
+        _room() if look.strip is None and not view.named else None,
     ]
     return [part for part in parts if part is not None]
 
@@ -149,12 +150,12 @@ def _running(view: CellView) -> list[Component]:
     if view.manifest is not None:
         look = render(view.manifest, view.addresses, view.look)
         note = view.manifest.texts.reading or "Coarse first: the map sharpens as more parts are shown."
-        return [viewer(view, look.viewer), line, _room(meter), html.P(note, className="v-reading"), _reserve(view)]
+        return [viewer(view, look.viewer), line, meter, html.P(note, className="v-reading"), _reserve(view)]
     veil = [icon("clock", size=22), html.Strong("Running"), html.P("The first map comes soon.")]
     return [
         viewer(view, _bare(view), veil=veil),
         line,
-        _room(meter),
+        meter,
         html.P(" ", className="v-reading"),
         _reserve(view),
     ]
@@ -166,12 +167,12 @@ def _veiled(view: CellView) -> list[Component]:
         [html.Span(state, className="v-state-words"), html.Span(right, className="v-note")], className="v-state-line"
     )
     words = html.P(note, className="v-reading v-quiet")
-    return [viewer(view, _bare(view), veil=veil), line, _room(), words, _reserve(view)]
+    return [viewer(view, _bare(view), veil=veil), line, words, _reserve(view)]
 
 
-def _room(meter: Component | None = None) -> Component:
-    """Returns the strip's place before there is a strip: the sentence below it stays where it is in every state."""
-    return html.Div([] if meter is None else [meter], className="v-strip-room")
+def _room() -> Component:
+    """Returns as much room as a strip takes, for results that have none (yet)."""
+    return html.Div(className="v-strip-room", **{"aria-hidden": "true"})
 
 
 def _reserve(view: CellView) -> Component:

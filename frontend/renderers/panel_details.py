@@ -30,7 +30,7 @@ SHOWN_IN_PANEL = {
 }
 STABLE, PARTLY = 0.8, 0.5
 """Least correlation of the values under two fillings that is called stable, and partly stable."""
-ROBUSTNESS = {"robustness"}
+ROBUSTNESS = {"robustness", "robust_captions"}
 """Tables about other fillings; their correlations stand in a sentence."""
 PAIRS = (("black", "mean"), ("black", "blur"), ("mean", "blur"))
 FLOOR_NAMES = ("chance", "centred Gaussian", "mean of test pictures")

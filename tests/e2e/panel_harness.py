@@ -29,7 +29,7 @@ VOID = {"img", "br", "input"}
 
 
 def to_html(tree: Any) -> str:
-    """Returns the HTML of a tree of plain components; those of a library become empty boxes."""
+    """Returns the HTML of a tree of plain components; those of a library become plain boxes."""
     if tree is None or tree is False:
         return ""
     if isinstance(tree, list | tuple):
@@ -39,7 +39,7 @@ def to_html(tree: Any) -> str:
     data = tree.to_plotly_json()
     props = dict(data["props"])
     if data["namespace"] != "dash_html_components":
-        return '<div class="is-foreign"></div>'
+        return f'<div class="is-foreign">{to_html(data["props"].get("children"))}</div>'
     tag = data["type"].lower()
     children = props.pop("children", None)
     attributes = "".join(_attribute(name, value) for name, value in props.items())
@@ -81,6 +81,7 @@ def cell_page(
     width: int,
     theme: str = "light",
     folded: bool = False,
+    look: dict[str, Any] | None = None,
 ) -> str:
     """Writes a page with one finished cell for each result, side by side; returns its address.
 
@@ -91,6 +92,7 @@ def cell_page(
         width: Of a cell, in CSS pixels.
         theme: light or dark.
         folded: Whether the tables below the map are drawn too.
+        look: What was chosen before.
     """
     addresses = Addresses(base="", pictures="/{id}.png")
     boxes = []
@@ -104,6 +106,7 @@ def cell_page(
             key=manifest.run_key,
             state="done",
             manifest=manifest,
+            look=look or {},
             addresses=addresses,
         )
         tables = f'<div class="v-details-body">{to_html(details_body(manifest))}</div>' if folded else ""
