@@ -110,7 +110,7 @@ def delete(training_id: TrainingId, services: ServicesDep) -> None:
 )
 def picture(
     training_id: TrainingId,
-    name: Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,100}$", description="As the training names it.")],
+    name: Annotated[str, Path(pattern=r"^[A-Za-z0-9._ -]{1,100}$", description="As the training names it.")],
     request: Request,
     services: ServicesDep,
 ) -> Response:
