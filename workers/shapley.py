@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 CHUNK = 256
+LEAST_CHUNK = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,15 +279,16 @@ class _Board:
         return max(0, (self.done - 2) // 2)
 
     def chunks(self) -> list[Bits]:
-        """Returns the coalitions in portions that end where the pairs have doubled, so that estimates come early."""
+        """Returns the coalitions in portions that end where the pairs have doubled, so that estimates come early.
+
+        Portions are not cut so small that a network could not take them in full batches.
+        """
         starts = [0]
         end = 2 + 2 * self._plan.first  # at most 130, so step 1 is always one chunk
-        pairs = max(1, self._plan.first)
         while end < len(self._order):
             starts.append(end)
-            n_pairs = (end - 2) // 2
-            pairs = 2 * pairs if n_pairs >= 2 * pairs else pairs
-            end = min(end + CHUNK, 2 + 4 * pairs)
+            doubled = 2 * end - 2
+            end = min(end + CHUNK, max(end + LEAST_CHUNK, doubled))
         ends = [*starts[1:], len(self._order)]
         return [self._order[a:b] for a, b in zip(starts, ends, strict=True) if b > a]
 
