@@ -32,7 +32,7 @@ class Line:
     floor: bool = False
 
 
-def lines(curves: Sequence[Line], *, along: str, upward: str, label: str, height: int = 230) -> Component:
+def lines(curves: Sequence[Line], *, along: str, upward: str, label: str, height: int = 256) -> Component:
     """Returns the chart.
 
     Args:
