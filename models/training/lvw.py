@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from backend.contract.problems import ProblemCode, ProblemError
 from backend.contract.schemas import ModelCard, ModelKind, Preset
 from models.heads.spatial_trunk import LEAST_CELLS
 from models.training._lvw_artifact import OpenBook, load_network, open_book
@@ -18,6 +19,7 @@ from models.training._lvw_fidelity import fidelity, headline
 from models.training._lvw_job import Training
 from models.training._lvw_recipe import PRESETS, LvwRecipe, read_recipe
 from models.training._lvw_stages import TrainingFault
+from models.training._lvw_unseen import Examiner, SeenClassError
 from models.training.job import Cancelled, Emit, TrainingJob, TrainingKind, TrainingStopped
 
 __all__ = [
@@ -25,8 +27,10 @@ __all__ = [
     "PRESETS",
     "Attention",
     "Evidence",
+    "Examiner",
     "LvwRecipe",
     "OpenBook",
+    "SeenClassError",
     "TrainingFault",
     "TrainingStopped",
     "WordBook",
@@ -62,6 +66,16 @@ def train(
     return training.run()
 
 
+def run(job: TrainingJob) -> Path:
+    """Does the same for the queue and the command line; what a person must read leaves as a ``ProblemError``."""
+    try:
+        return train(job)
+    except TrainingFault as error:
+        raise ProblemError(ProblemCode.NOT_FINITE, str(error)) from error
+    except ValueError as error:
+        raise ProblemError(ProblemCode.PARAMS_INVALID, f"This word book cannot be trained: {error}.") from error
+
+
 def supports(card: ModelCard) -> str | None:
     """Returns why no word book can be trained for a model, or ``None``."""
     if card.kind == ModelKind.CAPTIONER:
@@ -84,7 +98,7 @@ KIND = TrainingKind(
     title="Word book",
     summary="Some hundred visual words, shared by all classes, that give the model's answers and look where it looks.",
     recipe=LvwRecipe,
-    run=train,
+    run=run,
     supports=supports,
     presets=tuple(
         Preset(name=name, title=_TITLES[name][0], hint=_TITLES[name][1], params=dict(changes))
