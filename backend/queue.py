@@ -145,7 +145,7 @@ class QueueRuns:
         return list_workers(self._redis)
 
     def crowd(self) -> Crowd:
-        workers = self.workers()
+        workers = [worker for worker in self.workers() if worker.queue == names.EXPLAIN_QUEUE]
         busy = sum(worker.state == WorkerStatus.BUSY for worker in workers)
         return Crowd(workers=len(workers), waiting=self._jobs.count, busy=busy)
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import redis
 
+from backend.contract.names import EXPLAIN_QUEUE
 from backend.contract.schemas import WorkerCard
 
 _KEYS = "rq:workers"
@@ -41,6 +42,7 @@ def _to_card(name: str, fields: dict[str, str]) -> WorkerCard | None:
         state=fields.get("state", "?"),
         run=fields.get("current_job") or None,
         seen=_to_seconds(fields.get("last_heartbeat", "")),
+        queue=fields.get("queues") or EXPLAIN_QUEUE,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from backend.contract.names import EXPLAIN_QUEUE
 from backend.contract.problems import Problem
 from backend.contract.results import Contract, Manifest, ResultKind, Scalar
 
@@ -245,6 +246,8 @@ class WorkerCard(Contract):
     state: str
     run: str | None = None
     seen: float
+    queue: str = EXPLAIN_QUEUE
+    """What it works for: ``explain`` or ``training``."""
 
 
 class Catalogue(Contract):
