@@ -135,7 +135,7 @@ class CatalogueReader:
             ProblemError: ``model_unknown`` for the first model that nobody knows.
         """
         catalogue = self._need()
-        explanations = [card for card in catalogue.methods if card.kind is not ResultKind.PREDICTION]
+        explanations = [card for card in catalogue.methods if card.role == "explanation"]
         answers = []
         for name in models:
             card = self.model(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from dash import dcc, html
@@ -14,6 +15,7 @@ from backend.contract.schemas import Progress
 from frontend import ids
 from frontend.api import ApiClient, ApiError
 from frontend.components.viewer_cell import CellView, viewer_cell
+from frontend.renderers.legible import legible
 from frontend.renderers.spec import Addresses
 
 GONE = {ProblemCode.RESULT_GONE, ProblemCode.NOT_FOUND}
@@ -46,8 +48,18 @@ async def draw_cell(data: dict[str, Any], api: ApiClient) -> Component:
             gone = error.problem.code in GONE
             data = {**data, "state": "lost" if gone else "failed", "problem": error.problem.model_dump(mode="json")}
             return viewer_cell(to_view(data))
-        return viewer_cell(to_view(data, manifest))
+        return viewer_cell(replace(to_view(data, manifest), check=await read_check(data.get("check"), api)))
     return viewer_cell(view)
+
+
+async def read_check(key: str | None, api: ApiClient) -> Manifest | None:
+    """Returns the check of a map against chance; ``None`` when there is none or it is no longer kept."""
+    if not key:
+        return None
+    try:
+        return legible(await api.result(key))
+    except ApiError:
+        return None
 
 
 def to_view(data: dict[str, Any], manifest: Manifest | None = None) -> CellView:

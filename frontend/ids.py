@@ -147,6 +147,21 @@ def details_body(run: str, share: str = "") -> dict[str, str]:
     return {"type": "details-body", "run": run, "share": share}
 
 
+def trust(run: str) -> dict[str, str]:
+    """Returns the id of the place under a map that says whether it beats chance."""
+    return {"type": "trust", "run": run}
+
+
+def trust_run(run: str) -> dict[str, str]:
+    """Returns the id of the store with the run of the check."""
+    return {"type": "trust-run", "run": run}
+
+
+def trust_text(run: str) -> dict[str, str]:
+    """Returns the id of the words beside the link that starts the check."""
+    return {"type": "trust-text", "run": run}
+
+
 def panel_control(kind: str, run: str) -> dict[str, str]:
     """Returns the id of a control inside a result's panel (``panel-class``, ``panel-groups``, ...)."""
     return {"type": f"panel-{kind}", "run": run}

@@ -248,4 +248,12 @@ def _fetch(store: ArtifactStore, key: str) -> Stored:
         if data is None:
             raise gone
         arrays[name] = MapArray(data=npy_to_array(data), frame=ref.frame)
-    return Stored(arrays=arrays, layers=manifest.layers, regions=manifest.regions, scalars=manifest.scalars)
+    return Stored(
+        arrays=arrays,
+        layers=manifest.layers,
+        regions=manifest.regions,
+        scalars=manifest.scalars,
+        model=manifest.model,
+        image_ids=manifest.image_ids,
+        target=manifest.target,
+    )

@@ -94,6 +94,10 @@ class Stored:
     layers: Sequence[Layer]
     regions: Sequence[Region]
     scalars: Mapping[str, Scalar] = field(default_factory=dict)
+    model: str = ""
+    """Name of the model that was asked; empty when nobody knows."""
+    image_ids: Sequence[str] = ()
+    target: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

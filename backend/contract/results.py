@@ -31,6 +31,8 @@ class ResultKind(StrEnum):
     """Signed values of the regions of a partition."""
     PREDICTION = "prediction"
     """What a model answers: class probabilities or a caption."""
+    CURVES = "curves"
+    """Scores along an order of places, beside orders that know nothing: the check of another result."""
 
 
 class Encoding(StrEnum):

@@ -277,6 +277,7 @@
 
   function follow() {
     const keys = cells.map((cell) => cell.key).filter((key) => key && !isFinal(standing.get(key)));
+    keys.push(...vitrine.trust.waiting());
     const predictions = Object.values(get("predictions") || {});
     for (const view of predictions) if (view.key && !FINAL.includes(view.state)) keys.push(view.key);
     vitrine.events.follow(keys);
@@ -331,6 +332,7 @@
       seconds,
       state: "idle",
       look: vitrine.looks.chosen(key),
+      check: vitrine.trust.known(key),
     };
     if (cell.refusal) {
       const isFixed = cell.refusal.code === "not_supported";
@@ -809,6 +811,10 @@
 
   /** The cells that can be shared: finished ones, in the order of the grid, with how they are shown. */
   vitrine.inspect = {
+    /** What the check of a map against chance needs: the question of its cell, and the method that checks. */
+    questionOf: (run) => (cells.find((cell) => cell.key === run) || {}).request || null,
+    checkMethod: () => (offer || {}).check || "",
+    follow,
     finished: () => cells.filter((cell) => stateOf(cell) === "done"),
     picture: () => get("picture"),
     cells: () => cells.map((cell) => ({ model: cell.model, method: cell.method, key: cell.key, state: stateOf(cell) })),

@@ -17,6 +17,7 @@ from backend.contract.schemas import Progress, RunState
 from frontend import ids
 from frontend.components import words
 from frontend.components.icons import icon
+from frontend.components.trust import can_be_checked, trust_place
 from frontend.renderers import render
 from frontend.renderers.spec import Addresses, bare_spec
 
@@ -70,6 +71,8 @@ class CellView:
     addresses: Addresses = field(default_factory=Addresses)
     named: bool = False
     kind: str = ""
+    check: Manifest | None = None
+    """The check of the map against chance, when there is one."""
 
 
 def viewer_cell(view: CellView) -> Component:
@@ -116,17 +119,26 @@ def viewer(view: CellView, spec: dict[str, Any], *, veil: Sequence[Component] | 
 def _done(view: CellView, manifest: Manifest) -> list[Component]:
     look = render(manifest, view.addresses, view.look)
     badge = "from cache" if view.cached and not look.viewer["badge"] else look.viewer["badge"]
+    trust = _trust(view, manifest)
     parts: list[Component | None] = [
         viewer(view, {**look.viewer, "badge": badge}),
         look.strip,
+        trust,
         _named(view, look.reading) if view.named else look.reading,
         look.cautions,
         look.pictures,
         look.controls,
         look.details,
-        _room() if look.strip is None and not view.named else None,
+        _room() if look.strip is None and trust is None and not view.named else None,
     ]
     return [part for part in parts if part is not None]
+
+
+def _trust(view: CellView, manifest: Manifest) -> Component | None:
+    """Returns the check of a map; what is only read later (a share) shows it, but cannot start it."""
+    if view.named and view.check is None:
+        return None
+    return trust_place(view.key, view.check) if can_be_checked(manifest) else None
 
 
 def _named(view: CellView, reading: Component) -> Component:

@@ -14,12 +14,13 @@ from backend.contract.schemas import Capability, ModelCard, ModelKind, PictureRe
 from frontend import ids
 from frontend.api import ApiClient, ApiError
 from frontend.callbacks import on
-from frontend.cells import draw_cell, draw_grid
+from frontend.cells import draw_cell, draw_grid, read_check
 from frontend.components.code_dialog import code_body
 from frontend.components.method_card import method_cards, reason_words
 from frontend.components.model_chooser import chosen_model, prediction_body, search_options
 from frontend.components.picture_panel import picture_panel
 from frontend.components.target_chip import target_chip
+from frontend.components.trust import trust_strip, unchecked
 from frontend.components.words import plural
 from frontend.renderers.spec import Addresses
 
@@ -116,6 +117,7 @@ async def read_offer(api: ApiClient, models: list[str]) -> dict[str, Any]:
             "cards": {},
             "can": {},
             "methods": [],
+            "check": "",
             "suggested": [],
             "problem": error.problem.model_dump(mode="json"),
         }
@@ -137,6 +139,7 @@ async def read_offer(api: ApiClient, models: list[str]) -> dict[str, Any]:
             }
             for card in offered
         ],
+        "check": next((card.name for card in methods if card.role == "check"), ""),
         "suggested": suggested,
         "problem": None,
     }
@@ -218,6 +221,19 @@ def _register_cells(app: Dash, api: ApiClient) -> None:
     async def show_cell(data: dict[str, Any] | None) -> Any:
         # A grid that was drawn anew since: its cells are complete, and their stores are empty.
         return await draw_cell(data, api) if data else no_update
+
+    @on(
+        app,
+        Output({"type": "trust", "run": MATCH}, "children"),
+        Input({"type": "trust-run", "run": MATCH}, "data"),
+        State({"type": "trust-run", "run": MATCH}, "id"),
+        prevent_initial_call=True,
+    )
+    async def show_trust(data: dict[str, Any] | None, name: dict[str, str]) -> Any:
+        if not data:
+            return no_update
+        check = await read_check(data.get("key"), api)
+        return unchecked(name["run"], str(data.get("problem") or "")) if check is None else trust_strip(check)
 
     @on(
         app,

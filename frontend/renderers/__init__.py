@@ -13,6 +13,7 @@ from typing import Any
 from backend.contract.pictures import picture_count
 from backend.contract.results import Manifest, ResultKind
 from frontend.renderers import (
+    curves,
     label_map,
     prediction,
     ranked_maps,
@@ -34,6 +35,7 @@ RENDERERS: dict[ResultKind, Renderer] = {
     ResultKind.PREDICTION: prediction.render,
     ResultKind.REGION_VALUES: region_values.render,
     ResultKind.VISUAL_WORDS: visual_words.render,
+    ResultKind.CURVES: curves.render,
 }
 
 
