@@ -33,9 +33,11 @@ class BlobNet(nn.Module):
         for channel, colour in enumerate((0, 1)):
             weight[channel] = -1.0 / CELL**2
             weight[channel, colour] = 2.0 / CELL**2
+        weight[2], weight[3] = 1 / (3 * CELL**2), -1 / (3 * CELL**2)  # bright and dark places, which the answer ignores
         with torch.no_grad():
             self.body[0].weight.copy_(weight)
             self.body[0].bias.zero_()
+            self.body[0].bias[2], self.body[0].bias[3] = -0.5, 0.2
             self.fc.weight.zero_()
             self.fc.weight[0, 0] = self.fc.weight[1, 1] = 60.0
             self.fc.bias.zero_()
