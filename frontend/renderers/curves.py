@@ -18,6 +18,5 @@ def render(manifest: Manifest, addresses: Addresses, look: dict[str, Any]) -> Re
     seen = list(manifest.seen) if manifest.seen else None
     title = f"{manifest.method_title}, {manifest.model_title}"
     strip = None if manifest.partial or not manifest.tables else trust_strip(manifest)
-    return Rendering(
-        viewer=bare_spec(title=title, picture=picture, seen=seen, group=""), reading=reading(manifest), strip=strip
-    )
+    viewer = {**bare_spec(title=title, picture=picture, seen=seen, group=""), "run": manifest.run_key}
+    return Rendering(viewer=viewer, reading=reading(manifest), strip=strip)
