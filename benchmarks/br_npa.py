@@ -18,22 +18,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.demo.dataset import FRESH_FROM, drawn_set
+from models.demo.grammar import Part
+from models.demo.painter import CODES
 from models.explainers import ExplainerShelf
 from models.heads.br_npa import BrNpaClassifier, group_features
 from models.loader import LoadedModel, load
+from models.preprocessing import Preprocessing
 from models.training._br_npa_artifact import OpenExplainer, open_explainer
 from models.twins import dilated_twin
 from workers.faithfulness import pointing_hit, relevance_mass
 
 RANKS = 3
+TWINS = 3
+"""Untrained twins, with different random weights; their hits are pooled."""
 
 
 @dataclass
 class Hits:
-    """Hits of each rank's seed, of the relevance, and the share of relevance on the bird; one entry per picture."""
+    """Hits of each rank's strongest cell and the shares of the first map and of the relevance that lie on the bird."""
 
     seeds: list[list[float]] = field(default_factory=lambda: [[] for _ in range(RANKS)])
-    relevance: list[float] = field(default_factory=list)
+    first_mass: list[float] = field(default_factory=list)
     mass: list[float] = field(default_factory=list)
 
 
@@ -77,16 +82,17 @@ def _measure(
     labels: NDArray[np.uint8],
     species: NDArray[np.int64],
 ) -> None:
-    networks = {"explainer": opened.network, "untrained twin": untrained(opened)}
+    networks = [("explainer", opened.network)]
+    networks += [("untrained twins", untrained(opened, seed=seed)) for seed in range(TWINS)]
     dense = dilated_twin(base, 8) or base
-    found = {name: Hits() for name in (*networks, "model, post hoc")}
+    found = {name: Hits() for name in ("explainer", "untrained twins", "model, post hoc")}
     chance, right, base_right, agree = [], 0, 0, 0
     for picture, parts, kind in zip(pixels, labels, species, strict=True):
         geometry = opened.geometry
         batch = geometry.normalise(geometry.prepare(picture).pixels[None])
-        bird = torch.from_numpy(geometry.labels_to_input(parts.astype(np.int64)) > 0)
+        bird = _bird(geometry, parts)
         chance.append(float(bird.double().mean()))
-        for name, network in networks.items():
+        for name, network in networks:
             logits, groups = network(batch)
             if name == "explainer":
                 answer = int(logits.argmax())
@@ -97,7 +103,7 @@ def _measure(
         said = base.class_names[int(base.network(base.preprocessing.normalise(seen)).argmax())]
         features = dense.network.forward_features(base.preprocessing.normalise(seen))
         groups = group_features(features, RANKS)
-        place = torch.from_numpy(base.preprocessing.labels_to_input(parts.astype(np.int64)) > 0)
+        place = _bird(base.preprocessing, parts)
         _note(found["model, post hoc"], groups.maps[0] * groups.activity[0], groups.valid[0], place, None)
         right += own == base.class_names[int(kind)]
         base_right += said == base.class_names[int(kind)]
@@ -107,12 +113,18 @@ def _measure(
     _print(found, chance)
 
 
+def _bird(geometry: Preprocessing, parts: NDArray[np.uint8]) -> Tensor:
+    """Returns where the bird is in the network's input, bool ``[h, w]``; its perch is no part of it."""
+    labels = geometry.labels_to_input(parts.astype(np.int64))
+    return torch.from_numpy((labels > 0) & (labels != CODES[Part.PERCH]))
+
+
 def _note(hits: Hits, weighted: Tensor, valid: Tensor, bird: Tensor, relevance: Tensor | None) -> None:
     for rank in range(min(RANKS, len(weighted))):
         if bool(valid[rank]):
             hits.seeds[rank].append(pointing_hit(_enlarged(weighted[rank], bird), bird, ties="mean"))
+    hits.first_mass.append(relevance_mass(_enlarged(weighted[0], bird), bird))
     if relevance is not None:
-        hits.relevance.append(pointing_hit(_enlarged(relevance, bird), bird, ties="mean"))
         hits.mass.append(relevance_mass(_enlarged(relevance, bird), bird))
 
 
@@ -122,10 +134,10 @@ def _enlarged(cells: Tensor, like: Tensor) -> Tensor:
 
 def _print(found: dict[str, Hits], chance: list[float]) -> None:
     expected = float(np.mean(chance))
-    heads = ("", "1st map", "2nd map", "3rd map", "relevance", "mass on bird")
+    heads = ("", "1st map hits", "2nd map hits", "3rd map hits", "1st map on bird", "relevance on bird")
     print(f"{heads[0]:<16}" + "".join(f"{head:>18}" for head in heads[1:]))
     for name, hits in found.items():
-        cells = [_mean(values) for values in (*hits.seeds, hits.relevance, hits.mass)]
+        cells = [_mean(values) for values in (*hits.seeds, hits.first_mass, hits.mass)]
         print(f"{name:<16}" + "".join(f"{cell:>18}" for cell in cells))
     print(f"{'chance':<16}" + f"{expected:>18.3f}" * 5)
     first = found["explainer"].seeds[0]

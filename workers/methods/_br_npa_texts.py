@@ -41,17 +41,19 @@ def reading_trained(regions: Sequence[Region], scalars: Mapping[str, Scalar]) ->
 
 
 def sum_line(regions: Sequence[Region], scalars: Mapping[str, Scalar]) -> str:
-    """Returns the sum of the contributions, written out."""
+    """Returns the sum of the contributions, written out with as many decimals as it takes to add up in print."""
+    total = number(scalars["explained"])
     values = [number(region.values["contribution"]) for region in regions]
-    rest = number(scalars["explained"]) - sum(values)
+    rest = total - sum(values)
     if abs(rest) >= 0.005:  # groups that were not found still hold the mean of all features
         values.append(rest)
+    digits = next((n for n in (2, 3) if round(sum(round(value, n) for value in values) - round(total, n), n) == 0), 4)
     terms = "".join(
-        signed(value) if place == 0 else f" {'+' if value >= 0 else '−'} {abs(value):.2f}"
+        signed(value, digits) if place == 0 else f" {'+' if value >= 0 else '−'} {abs(value):.{digits}f}"
         for place, value in enumerate(values)
     )
     what = "logit" if scalars["contrast_class"] is None else "difference of logits"
-    return f"{terms} = {signed(number(scalars['explained']))} = {what}"
+    return f"{terms} = {signed(total, digits)} = {what}"
 
 
 def cautions(drawn: Drawn, *, wanted: int, clamped: float, masked: int = 0) -> list[str]:
@@ -103,9 +105,9 @@ def notes_trained(scalars: Mapping[str, Scalar]) -> tuple[str, ...]:
     )
 
 
-def signed(value: float) -> str:
-    """Returns a number with two decimals and a true minus."""
-    return f"{'−' if value < 0 else ''}{abs(value):.2f}"
+def signed(value: float, digits: int = 2) -> str:
+    """Returns a number with some decimals and a true minus."""
+    return f"{'−' if value < 0 else ''}{abs(value):.{digits}f}"
 
 
 def number(value: Scalar) -> float:

@@ -15,6 +15,7 @@ from torch import nn
 from backend.contract.explainers import ExplainerShelf
 from backend.contract.params import fill_params, resolve_explainer
 from backend.contract.problems import ProblemCode, ProblemError
+from backend.contract.results import Box, Region
 from models.catalogue import ModelCatalogue
 from models.heads.br_npa import _build_trunk
 from models.loader import LoadedModel, ModelLoader
@@ -32,6 +33,7 @@ from tests.fakes_engine import make_context, noise_picture
 from tests.fakes_models import write_own_model
 from workers.method import Context, Result
 from workers.methods import _br_npa_trained as trained
+from workers.methods._br_npa_texts import sum_line
 from workers.methods.br_npa import LABEL, BrNpa, BrNpaParams
 from workers.validation import validate_result
 
@@ -289,3 +291,19 @@ def test_boxes_and_seeds_lie_where_the_explainer_looked(
             y = frame.top + (row + 0.5) * (frame.bottom - frame.top) / weighted.shape[0]
             assert np.isclose(float(region.values["seed_x"]), x)
             assert np.isclose(float(region.values["seed_y"]), y)
+
+
+@pytest.mark.parametrize(
+    ("added", "printed"),
+    [
+        ((2.1, 0.9, 0.2), "2.10 + 0.90 + 0.20 = 3.20 = logit"),
+        ((3.014, 2.484, 3.284), "3.014 + 2.484 + 3.284 = 8.782 = logit"),
+        ((-0.5, 0.25), "−0.50 + 0.25 = −0.25 = logit"),
+    ],
+)
+def test_the_sum_adds_up_as_it_is_printed(added: tuple[float, ...], printed: str) -> None:
+    regions = [
+        Region(id=k + 1, label="", area=0.1, box=Box(0, 0, 1, 1), values={"contribution": value})
+        for k, value in enumerate(added)
+    ]
+    assert sum_line(regions, {"explained": sum(added), "contrast_class": None}) == printed
