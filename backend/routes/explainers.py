@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import FileResponse
 
-from backend.caching import cached_response
+from backend.caching import IMMUTABLE, cached_response, is_known
 from backend.contract.explainers import ExplainerRecord
 from backend.contract.problems import ProblemCode, ProblemError
 from backend.contract.results import Contract
@@ -83,21 +84,18 @@ def explainer_file(
 ) -> Response:
     """Returns a file that the manifest names, a crop of a word book say; its sha256 is the ETag."""
     record = _record(services, method, base_digest, explainer_id)
-    path = record.path(name)
-    try:
-        body = path.read_bytes()
-    except OSError as error:
-        raise ProblemError(
-            ProblemCode.MODEL_BROKEN, "This file of the explainer is missing. Train it again."
-        ) from error
+    path, etag = record.path(name), record.manifest.files[name]
+    if not path.is_file():
+        raise ProblemError(ProblemCode.MODEL_BROKEN, "This file of the explainer is missing. Train it again.")
     media = _MEDIA.get(path.suffix, "application/octet-stream")
-    shown = "inline" if media.startswith("image/") else "attachment"
-    return cached_response(
-        request,
-        body,
+    if is_known(request, etag):
+        return cached_response(request, b"", media_type=media, etag=etag)
+    return FileResponse(
+        path,
         media_type=media,
-        etag=record.manifest.files[name],
-        headers={"Content-Disposition": f'{shown}; filename="{path.name}"'},
+        filename=path.name,
+        content_disposition_type="inline" if media.startswith("image/") else "attachment",
+        headers={"ETag": f'"{etag}"', "Cache-Control": IMMUTABLE},
     )
 
 

@@ -20,6 +20,7 @@ from backend.app import create_api
 from backend.contract.artifacts import RedisArtifactStore, npy_to_array
 from backend.contract.problems import KINDS, Problem, ProblemCode
 from backend.contract.schemas import RunRequest
+from backend.contract.trainings import TrainingRequest
 from backend.middleware import ContentPolicy
 from backend.routes.catalogue import ModelName
 from backend.settings import WebSettings
@@ -286,6 +287,18 @@ async def test_the_description_names_every_address_and_how_each_can_fail(client:
         "/api/v1/shares/{share_id}/preview.png": {"get"},
         "/api/v1/shares/{share_id}/recipe.json": {"get"},
         "/api/v1/shares/{share_id}/bundle.zip": {"get"},
+        "/api/v1/trainings": {"get", "post"},
+        "/api/v1/trainings/kinds": {"get"},
+        "/api/v1/trainings/{training_id}": {"get", "delete"},
+        "/api/v1/trainings/{training_id}/stop": {"post"},
+        "/api/v1/trainings/{training_id}/finish": {"post"},
+        "/api/v1/trainings/{training_id}/resume": {"post"},
+        "/api/v1/trainings/{training_id}/pictures/{name}": {"get"},
+        "/api/v1/explainers": {"get"},
+        "/api/v1/explainers/{method}/{base_digest}/{explainer_id}": {"get", "delete"},
+        "/api/v1/explainers/{method}/{base_digest}/{explainer_id}/files/{name}": {"get"},
+        "/api/v1/datasets": {"get", "post"},
+        "/api/v1/datasets/{name}": {"get", "delete"},
     }
     assert {path: set(item) for path, item in paths.items()} == expected
     for path, item in paths.items():
@@ -318,6 +331,7 @@ def test_every_example_is_a_request_that_is_understood() -> None:
         "SHARE_EXAMPLES": NewShare,
         "CHANGE_EXAMPLES": ShareChange,
         "MODEL_EXAMPLES": ModelName,
+        "TRAINING_EXAMPLES": TrainingRequest,
     }
     assert {name for name in vars(examples) if name.endswith("_EXAMPLES")} == set(shapes)
     for name, shape in shapes.items():
@@ -334,9 +348,9 @@ async def test_every_body_has_an_example_on_the_page(client: httpx.AsyncClient) 
         for kind, content in operation.get("requestBody", {}).get("content", {}).items()
         if kind == "application/json"
     ]
-    assert len(bodies) == 6
+    assert len(bodies) == 7
     assert all(body["examples"] for body in bodies)
-    assert (await client.get("/docs")).text.count("For example") == 6
+    assert (await client.get("/docs")).text.count("For example") == 7
 
 
 def test_the_guide_names_only_addresses_that_exist(settings: WebSettings) -> None:

@@ -10,10 +10,19 @@ import pytest
 from pydantic import TypeAdapter
 
 from backend.contract import names
+from backend.contract.explainers import ExplainerShelf
 from backend.contract.problems import ProblemCode, make_problem
 from backend.contract.schemas import Capability, Catalogue, ModelCard, ModelKind
 from tests.queue_fakes import Counting
-from workers.catalogue import CARDS_KEPT, build_catalogue, find_capabilities, find_methods, publish, publish_card
+from workers.catalogue import (
+    CARDS_KEPT,
+    build_catalogue,
+    find_capabilities,
+    find_methods,
+    publish,
+    publish_card,
+    refresh_cards,
+)
 
 METHOD = '''
 from pydantic import Field
@@ -148,3 +157,51 @@ def test_names_that_nobody_knows_never_fill_the_queues_server() -> None:
     assert queue.hlen(names.CAPABILITIES) <= CARDS_KEPT
     assert queue.hexists(names.CARDS, "net"), "what could be described stays"
     assert queue.hexists(names.CARDS, f"hf-hub:nobody/{CARDS_KEPT + 2}")
+
+
+class Booked(Counting):
+    """Needs an explainer."""
+
+    name = "booked"
+
+    def supports(self, model: ModelCard) -> str | None:
+        return None if any(one.method == self.name for one in model.explainers) else "Nobody has trained one yet."
+
+
+def publish_book(shelf: ExplainerShelf, digest: str, id: str) -> None:
+    folder = shelf.temporary()
+    (folder / "words.bin").write_bytes(b"words")
+    base = {"name": "net", "weights_digest": digest, "preprocessing": ""}
+    content = {"method": "booked", "id": id, "created": 1.0, "base": base, "classes": ["a"], "data": {"name": "set"}}
+    shelf.publish(folder, content)
+
+
+def test_a_trained_explainer_changes_what_can_be_done_with_a_model(tmp_path: Path) -> None:
+    shelf, methods = ExplainerShelf(tmp_path, builtin=None), {"booked": Booked()}
+    before = build_catalogue(methods, Models(), shelf)  # type: ignore[arg-type]
+    publish_book(shelf, "0" * 64, "first")
+    after = build_catalogue(methods, Models(), shelf)  # type: ignore[arg-type]
+    assert not any(item.possible for item in before.capabilities)
+    assert all(item.possible for item in after.capabilities)
+    assert [one.id for one in after.models[0].explainers] == ["first"]
+
+
+def test_a_model_described_by_name_gets_its_explainers_and_loses_them_when_its_weights_turn_out_to_be_others(
+    tmp_path: Path,
+) -> None:
+    queue = fakeredis.FakeRedis()
+    shelf, methods = ExplainerShelf(tmp_path, builtin=None), {"booked": Booked()}
+    hub = card(weights="hub:net")
+    publish_card(queue, hub, find_capabilities(methods, hub))
+
+    def look() -> tuple[list[str], bool]:
+        known = TypeAdapter(tuple[Capability, ...]).validate_json(queue.hget(names.CAPABILITIES, "net"))
+        explainers = ModelCard.model_validate_json(queue.hget(names.CARDS, "net")).explainers
+        return [one.id for one in explainers], known[0].possible
+
+    assert look() == ([], False)
+    publish_book(shelf, "a" * 64, "first")
+    refresh_cards(queue, methods, shelf, {})
+    assert look() == (["first"], True)
+    refresh_cards(queue, methods, shelf, {"net": "b" * 64})
+    assert look() == ([], False)
