@@ -132,6 +132,7 @@ def open_house(url: str, models_dir: Path, **settings: Any) -> Iterator[House]:
         "VITRINE_QUEUE_REDIS_URL": url,
         "VITRINE_MODELS_DIR": str(models_dir),
         "VITRINE_METHODS_DIR": str(METHODS_DIR),
+        "VITRINE_DATA_DIR": str(models_dir.parent / "data"),
         "VITRINE_DEVICE": "cpu",
         "VITRINE_THREADS": "1",
         "VITRINE_ENVIRONMENT": "test",
