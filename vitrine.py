@@ -159,6 +159,14 @@ def train(
     raise typer.Exit(train_here(order, settings, screen))
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def evaluate(context: typer.Context) -> None:
+    """Measures a finished explainer again, also on classes that it never saw; --help tells how."""
+    from workers import evaluation_terminal
+
+    evaluation_terminal.run(context.args)
+
+
 @app.command()
 def doctor() -> None:
     """Looks at everything that Vitrine needs and says what to do about what is missing."""

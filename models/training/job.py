@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from backend.contract.explainers import ExplainerShelf
+from backend.contract.explainers import ExplainerRecord, ExplainerShelf
 from backend.contract.schemas import ModelCard, Preset
 from models.training.data import DataSource
 
@@ -78,6 +78,27 @@ class TrainingJob:
 
 
 @dataclass(frozen=True, eq=False)
+class Examination:
+    """A finished explainer and the pictures that it is to be measured on.
+
+    Attributes:
+        record: The explainer.
+        base: Its model.
+        source: The pictures; the test part where there is one.
+        unseen: ``u1`` or ``u2`` when the pictures' classes are new to it; ``None`` for classes that it knows.
+        allow_seen: Whether known classes may be among the new ones.
+        class_map: Names in the data by names of the model, where they differ.
+    """
+
+    record: ExplainerRecord
+    base: LoadedModel
+    source: DataSource
+    unseen: str | None = None
+    allow_seen: bool = False
+    class_map: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class TrainingKind:
     """How a kind of training describes itself; each module of ``models/training`` may hold one, called ``KIND``.
 
@@ -92,6 +113,7 @@ class TrainingKind:
         supports: Returns ``None`` when an explainer can be trained for a model, else the reason in one sentence.
         pictures: How many pictures of the built-in world a preset wants, by its name.
         preset_for: Name of the preset to choose where there is a GPU (``True``) or none (``False``).
+        evaluate: Measures a finished explainer again; returns figures by name.
     """
 
     name: str
@@ -103,6 +125,7 @@ class TrainingKind:
     presets: Sequence[Preset] = ()
     pictures: Mapping[str, int] = field(default_factory=dict)
     preset_for: Mapping[bool, str] = field(default_factory=dict)
+    evaluate: Callable[[Examination], dict[str, Any]] | None = None
 
 
 class Announcer:

@@ -6,7 +6,9 @@ interruption.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from backend.contract.problems import ProblemCode, ProblemError
 from backend.contract.schemas import ModelCard, ModelKind, Preset
@@ -17,10 +19,11 @@ from models.training._lvw_book import WordBook
 from models.training._lvw_evidence import Evidence, Measure
 from models.training._lvw_fidelity import fidelity, headline
 from models.training._lvw_job import Training
+from models.training._lvw_parts import Store
 from models.training._lvw_recipe import PRESETS, LvwRecipe, read_recipe
 from models.training._lvw_stages import TrainingFault
 from models.training._lvw_unseen import Examiner, SeenClassError
-from models.training.job import Cancelled, Emit, TrainingJob, TrainingKind, TrainingStopped
+from models.training.job import Cancelled, Emit, Examination, TrainingJob, TrainingKind, TrainingStopped
 
 __all__ = [
     "KIND",
@@ -42,6 +45,8 @@ __all__ = [
     "read_recipe",
     "train",
 ]
+
+CACHE_BYTES = 2 * 2**30
 
 
 def train(
@@ -76,6 +81,23 @@ def run(job: TrainingJob) -> Path:
         raise ProblemError(ProblemCode.PARAMS_INVALID, f"This word book cannot be trained: {error}.") from error
 
 
+def evaluate(question: Examination) -> dict[str, Any]:
+    """Returns the figures of a finished book, on classes that it knows or on new ones.
+
+    Raises:
+        ProblemError: When pictures and protocol do not go together.
+    """
+    pictures = question.source.train if question.source.test is None else question.source.test
+    with tempfile.TemporaryDirectory() as folder:
+        examiner = Examiner(open_book(question.record), question.base, Store(Path(folder), CACHE_BYTES), fidelity)
+        try:
+            if question.unseen is None:
+                return examiner.fidelity(pictures, question.class_map)
+            return examiner.unseen(question.source, level=question.unseen, allow_seen=question.allow_seen)
+        except ValueError as error:
+            raise ProblemError(ProblemCode.PARAMS_INVALID, f"This cannot be measured: {error}.") from error
+
+
 def supports(card: ModelCard) -> str | None:
     """Returns why no word book can be trained for a model, or ``None``."""
     if card.kind == ModelKind.CAPTIONER:
@@ -99,6 +121,7 @@ KIND = TrainingKind(
     summary="Some hundred visual words, shared by all classes, that give the model's answers and look where it looks.",
     recipe=LvwRecipe,
     run=run,
+    evaluate=evaluate,
     supports=supports,
     presets=tuple(
         Preset(name=name, title=_TITLES[name][0], hint=_TITLES[name][1], params=dict(changes))
