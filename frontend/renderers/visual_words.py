@@ -135,7 +135,7 @@ def _answers(manifest: Manifest) -> Component | None:
     given = manifest.scalars
     rows = [
         _answer("Word book", given.get("answer"), given.get("probability"), own=True),
-        _answer(manifest.model_title, given.get("base_answer"), given.get("base_probability"), own=False),
+        _answer("Model", given.get("base_answer"), given.get("base_probability"), own=False),
     ]
     shown = [row for row in rows if row is not None]
     if not shown:

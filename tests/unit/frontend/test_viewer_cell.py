@@ -109,3 +109,9 @@ def test_before_anything_is_counted_the_stage_is_told() -> None:
     assert running_words(None) == "Running, loading the model"
     assert running_words(Progress(done=0, total=0, stage="cutting")) == "Running, cutting"
     assert left_words(Progress(done=1, total=2)) == ""
+
+
+@pytest.mark.parametrize("state", ["idle", "queued", "running", "failed", "cancelled", "refused", "lost"])
+def test_a_cell_without_a_result_keeps_the_room_that_its_result_will_take(state: str) -> None:
+    [room] = by_class(viewer_cell(make_view(state, kind="region_values")), "v-reserve")
+    assert props(room)["data-kind"] == "region_values"
