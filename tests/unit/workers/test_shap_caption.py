@@ -13,6 +13,7 @@ from torch import Tensor
 
 from backend.contract.problems import ProblemCode, ProblemError
 from backend.contract.schemas import ModelCard, ModelKind
+from models.preprocessing import Preprocessing
 from tests.fakes_captions import (
     SIZE,
     CountingEmbedder,
@@ -25,6 +26,7 @@ from tests.fakes_captions import (
     quadrants,
     visible_colours,
 )
+from tests.fakes_engine import noise_picture
 from workers.method import Result
 from workers.methods.shap_caption import CaptionParams, ShapCaption
 
@@ -437,3 +439,28 @@ def test_toy_captioner_fits_the_protocol() -> None:
 
     assert isinstance(colour_captioner(), Captioner)
     assert isinstance(colour_captioner(), ToyCaptioner)
+
+
+@pytest.mark.parametrize(("mode", "size"), [("border", (30, 60)), ("center", (40, 90))])
+def test_factor_regions_cover_what_is_seen_of_pictures_that_do_not_fit(mode: str, size: tuple[int, int]) -> None:
+    def features(pictures: Tensor) -> Tensor:
+        pooled = torch.nn.functional.avg_pool2d(pictures, 4)
+        return torch.cat([pooled, 1 - pooled], dim=1)
+
+    geometry = Preprocessing(input_size=SIZE, mean=(0.0,) * 3, std=(1.0,) * 3, crop_pct=1.0, crop_mode=mode)
+    captioner = caption_by(
+        lambda pictures: ["red" if float(one.mean()) > 0.2 else "blue" for one in pictures],
+        geometry=geometry,
+        feature_rule=features,
+    )
+    pixels = noise_picture(size)
+    result, _ = explain_caption(captioner, pixels, regions="factors", k=5)
+    seen = geometry.seen(size[1], size[0])
+    frame = result.arrays["labels"].frame
+    assert frame == seen
+    assert result.arrays["labels"].data.shape == (round(seen.bottom - seen.top), round(seen.right - seen.left))
+    assert len(result.arrays["scores"].data) == result.scalars["regions"]
+    assert result.arrays["scores"].frame == geometry.frame(size[1], size[0])
+    assert sum(region.area for region in result.regions) == pytest.approx(1.0)
+    assert all(0 <= region.box.left < region.box.right <= size[1] for region in result.regions)
+    _assert_adds_up(result)
