@@ -58,19 +58,19 @@ def main() -> None:
     parser.add_argument("--model", default="birds-captioner")
     parser.add_argument("--pictures", type=int, default=120)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--hidden", default="black", choices=("black", "mean", "blur"))
+    parser.add_argument("--hidden", nargs="+", default=["black", "mean"], choices=("black", "mean", "blur"))
     parser.add_argument("--no-speed", action="store_true", help="leave out the comparison of speeds")
     arguments = parser.parse_args()
     model = ModelLoader(ModelCatalogue(None), device=arguments.device).load(arguments.model)
-    print(f"{model.card.title} on {model.device}, {torch.get_num_threads()} threads, filling {arguments.hidden}")
-    counts: dict[tuple[str, str], Count] = defaultdict(Count)
-    right, started = 0, time.perf_counter()
-    for index in range(arguments.pictures):
-        drawn = draw_picture(FIRST_SEED + index)
-        right += measure(model, drawn, arguments.hidden, counts)
-    seconds = time.perf_counter() - started
-    print(f"{arguments.pictures} pictures, {right} captions exactly right, {seconds:.0f} s")
-    print_counts(counts)
+    print(f"{model.card.title} on {model.device}, {torch.get_num_threads()} threads")
+    for hidden in arguments.hidden:
+        counts: dict[tuple[str, str], Count] = defaultdict(Count)
+        started = time.perf_counter()
+        drawings = (draw_picture(FIRST_SEED + index) for index in range(arguments.pictures))
+        right = sum(measure(model, drawn, hidden, counts) for drawn in drawings)
+        seconds = time.perf_counter() - started
+        print(f"filling {hidden}: {arguments.pictures} pictures, {right} captions exactly right, {seconds:.0f} s")
+        print_counts(counts)
     if not arguments.no_speed:
         print_speed(model)
 
