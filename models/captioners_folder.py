@@ -10,8 +10,7 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from models.captioners_processor import load_image_processor, read_preprocessing
 from models.captioners_transformers import TransformersCaptioner
 from models.preprocessing import Preprocessing
 from models.source import ModelSource
+from models.transformers_log import quiet
 from models.weights import broken, file_digest
 
 CONFIG_FILE = "config.json"
@@ -250,7 +250,7 @@ def _pieces(index: Path, title: str) -> tuple[str, ...]:
 
 def _preprocessing(folder: Path, title: str) -> Preprocessing:
     try:
-        with _quiet():
+        with quiet():
             return read_preprocessing(load_image_processor(folder))
     except ProblemError:
         raise
@@ -272,7 +272,7 @@ def _network(folder: Path, title: str) -> nn.Module:
     from transformers import AutoModelForImageTextToText
 
     try:
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with quiet(), torch.random.fork_rng(devices=[]):
             network, report = AutoModelForImageTextToText.from_pretrained(
                 str(folder),
                 dtype=torch.float32,
@@ -302,7 +302,7 @@ def _tokenizer(folder: Path, title: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        with _quiet():
+        with quiet():
             return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise broken(f"The tokenizer of {title} cannot be read ({type(error).__name__}).") from error
@@ -313,7 +313,7 @@ def _parameter_count(config: Any) -> int | None:
     from transformers import AutoModelForImageTextToText
 
     try:
-        with _quiet(), torch.device("meta"):
+        with quiet(), torch.device("meta"):
             network = AutoModelForImageTextToText.from_config(config)
     except Exception:
         return None
@@ -330,19 +330,3 @@ def _title(source: ModelSource) -> str:
     """Returns a title for people: as given in the configuration, else the name."""
     given = source.config.get("vitrine_title")
     return given if isinstance(given, str) and re.fullmatch(r"[^\n]{1,100}", given) else source.title
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps transformers from writing progress bars and advice to the worker's log; its settings are put back."""
-    from transformers.utils import logging
-
-    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_bars:
-            logging.enable_progress_bar()

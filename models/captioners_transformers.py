@@ -13,6 +13,7 @@ from backend.contract.problems import ProblemCode, ProblemError
 from models.captioners import Decoding, Written
 from models.captioners_kinds import Family, as_grid
 from models.preprocessing import Preprocessing
+from models.transformers_log import quiet
 
 LOGIT_BYTES = 256 * 2**20
 """Memory for logits at a time."""
@@ -112,7 +113,8 @@ class TransformersCaptioner:
             num_beams=self.decoding.num_beams, max_new_tokens=self._new_tokens(self.decoding.max_new_tokens)
         )
         encoded = self.family.encode(pixels)
-        rows = self.family.generate(pixels, start, settings, encoded).tolist()
+        with quiet():
+            rows = self.family.generate(pixels, start, settings, encoded).tolist()
         cut = len(start) if self.family.repeats_start else 1
         written = [self._written(row[cut:]) for row in rows]
         return written, None if token_ids is None else self._scored(pixels, token_ids, encoded)
@@ -202,7 +204,8 @@ class TransformersCaptioner:
     def _logits(self, pixels: Tensor, token_ids: Sequence[int], encoded: Any) -> Tensor:
         """Returns ``[B, T, V]``: row j predicts the j-th given id."""
         ids = torch.tensor([list(token_ids)], device=pixels.device).expand(len(pixels), -1)
-        logits = self.family.logits(pixels, self.family.start_ids(self.prompt), ids, encoded)
+        with quiet():
+            logits = self.family.logits(pixels, self.family.start_ids(self.prompt), ids, encoded)
         return logits[:, -(len(token_ids) + 1) : -1]
 
     def _pixels(self, batch: Tensor) -> Tensor:

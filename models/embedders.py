@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from backend.contract.problems import ProblemError
+from models.transformers_log import quiet
 from models.weights import broken, file_digest
 
 BATCH = 64
@@ -132,7 +133,8 @@ def _load(folder: Path, device: str) -> SentenceEmbedder:
     try:
         modules = _modules(folder)
         others = [kind for kind, _ in modules if kind not in _PLAIN_MODULES]
-        encoder, dimension = _by_library(folder, device, others) if others else _by_itself(folder, modules, device)
+        with quiet():
+            encoder, dimension = _by_library(folder, device, others) if others else _by_itself(folder, modules, device)
     except ProblemError:
         raise
     except Exception as error:
