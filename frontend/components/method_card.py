@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import urlencode
 
 import dash_mantine_components as dmc
 from dash import html
 from dash.development.base_component import Component
 
-from backend.contract.schemas import Capability, MethodCard
+from backend.contract.schemas import Capability, MethodCard, ModelCard
+from backend.contract.trainings import Trainable
 from frontend import ids
 from frontend.components.method_form import method_form
 
+COMMAND = re.compile(r"[^.`]*`vitrine [^`]*`[^.`]*\.?")
 FIRST_METHODS = 2
 """Methods that are checked on the first visit."""
 
@@ -75,6 +79,30 @@ def method_card(card: MethodCard, *, chosen: bool, params: dict[str, Any], seed:
         id=ids.method_box(card.name),
         className="v-method",
     )
+
+
+def training_offer(
+    method: str, models: list[ModelCard], trainable: list[Trainable], reason: str
+) -> list[Component | str] | str:
+    """Returns the reason with an offer to train what a method lacks; just the reason where nothing can be trained.
+
+    Args:
+        method: The method.
+        models: The chosen models.
+        trainable: For which models an explainer of which kind can be trained; a kind is called like its method.
+        reason: Why the method cannot run; empty when it can.
+    """
+    able = {one.model for one in trainable if one.kind == method and one.possible}
+    lacking = [
+        card for card in models if card.name in able and not any(one.method == method for one in card.explainers)
+    ]
+    if not lacking:
+        return reason
+    query = urlencode({"kind": method, "model": lacking[0].name})
+    link = html.A("Train one", href=f"/explainers?{query}", className="v-link", **{"data-spa": ""})
+    # The sentence with the command is for a terminal; here the link says the same.
+    said = COMMAND.sub("", reason).strip() or f"No explainer was trained for {lacking[0].title} yet."
+    return [f"{said} ", link]
 
 
 def reason_words(capabilities: list[Capability], titles: dict[str, str]) -> str:

@@ -16,12 +16,13 @@ from frontend.api import ApiClient, ApiError
 from frontend.callbacks import on
 from frontend.cells import draw_cell, draw_grid, read_check
 from frontend.components.code_dialog import code_body
-from frontend.components.method_card import method_cards, reason_words
+from frontend.components.method_card import method_cards, reason_words, training_offer
 from frontend.components.model_chooser import chosen_model, prediction_body, search_options
 from frontend.components.picture_panel import picture_panel
 from frontend.components.target_chip import target_chip
 from frontend.components.trust import trust_strip, unchecked
 from frontend.components.words import plural
+from frontend.pages._explainers_offer import read_kinds
 from frontend.renderers.spec import Addresses
 
 SEARCH_LIMIT = 40
@@ -75,12 +76,17 @@ def _register_capabilities(app: Dash, api: ApiClient) -> None:
             [Capability.model_validate(can[item["method"]]) for can in offer["can"].values() if item["method"] in can]
             for item in names
         ]
+        cards = [ModelCard.model_validate(card) for card in offer["cards"].values()]
+        _kinds, trainable = await read_kinds(api, list(offer["cards"]))
         blocked = [bool(each) and not any(one.possible for one in each) for each in shown]
         return (
             offer,
-            [chosen_model(ModelCard.model_validate(card)) for card in offer["cards"].values()],
+            [chosen_model(card) for card in cards],
             f"{len(offer['cards'])} chosen",
-            [reason_words(each, titles) for each in shown],
+            [
+                training_offer(item["method"], cards, trainable, reason_words(each, titles))
+                for item, each in zip(names, shown, strict=True)
+            ],
             blocked,
             ["v-method is-blocked" if is_blocked else "v-method" for is_blocked in blocked],
         )
