@@ -6,6 +6,7 @@ With ``--twin`` the same network is trained once more without the alignment term
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import tempfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from backend.contract.explainers import ExplainerRecord, ExplainerShelf
 from models.catalogue import ModelCatalogue
 from models.demo.dataset import slots
 from models.demo.grammar import Part
+from models.description import build
 from models.grad_cam import grad_cam, to_pixels
 from models.heads.lvw import VisualWordNetwork, attention_view, similarity
 from models.loader import LoadedModel, ModelLoader
@@ -68,14 +70,24 @@ def measure(model: LoadedModel, record: ExplainerRecord, count: int) -> None:
     print(f"{headline(figures)}, 95 % {figures['iou_low']:.3f} to {figures['iou_high']:.3f}, "
           f"mirrored {figures['iou_mirrored']:.3f}")  # fmt: skip
     print(f"largest difference of a word and its source cell {largest_difference(model, opened, network):.1e}")
-    twin = VisualWordNetwork.for_base(
-        model, class_count=12, word_count=len(network.words), depth=network.words.shape[1], train_trunk=False
-    ).eval()
+    networks = {"book": network} | {f"untrained, seed {seed}": untrained(model, network, seed) for seed in range(3)}
     print("overlap map peaks in the bird, share of pictures:")
-    for name, value in pointing(model, {"book": network, "untrained": twin}, opened.k, count).items():
+    for name, value in pointing(model, networks, opened.k, count).items():
         print(f"  {name:<22} {value:.3f}")
     for name, value in sharing(record, opened).items():
         print(f"{name}: {value}")
+
+
+def untrained(model: LoadedModel, network: VisualWordNetwork, seed: int) -> VisualWordNetwork:
+    """Returns a network of the same shape with random weights throughout."""
+    assert model.source is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random = dataclasses.replace(model, network=build(model.source).requires_grad_(False))
+        words, depth = network.words.shape
+        classes = network.classifier.out_features
+        twin = VisualWordNetwork.for_base(random, class_count=classes, word_count=words, depth=depth)
+    return twin.eval()
 
 
 def train_twin(model: LoadedModel, record: ExplainerRecord, folder: Path) -> ExplainerRecord:

@@ -25,6 +25,7 @@ class Progress:
         kept: The kept state where it is not the network's own, for ``select="validation"``.
         kept_score: Its validation accuracy.
         seconds: Time spent so far.
+        passes: Passes counted so far.
     """
 
     done: int = 0
@@ -33,6 +34,7 @@ class Progress:
     kept: dict[str, Tensor] | None = None
     kept_score: float = -1.0
     seconds: float = 0.0
+    passes: float = 0.0
 
     @classmethod
     def restored(cls, checkpoints: Checkpoints, bench: Bench) -> Progress:
@@ -52,6 +54,7 @@ class Progress:
             kept=stored["kept"],
             kept_score=stored["kept_score"],
             seconds=stored["seconds"],
+            passes=stored["passes"],
         )
 
     def state(self, bench: Bench) -> dict[str, Any]:
@@ -66,6 +69,7 @@ class Progress:
             "kept": self.kept,
             "kept_score": self.kept_score,
             "seconds": self.seconds,
+            "passes": self.passes,
         }
 
 

@@ -88,6 +88,7 @@ class Training:
         bench = self._bench(parts)
         progress = Progress.restored(self.checkpoints, bench)
         self.spent = progress.seconds
+        self.passes = max(self.passes, progress.passes)
         self._take(bench, parts, progress)
         book = self._book(bench, parts, progress)
         metrics = self._measured_finally(bench, parts, book)
@@ -186,7 +187,7 @@ class Training:
             )
             progress.curves.append(entry)
             progress.done += 1
-            progress.seconds = self._seconds()
+            progress.seconds, progress.passes = self._seconds(), self.passes
             self.checkpoints.save(progress.state(bench))
             self.tell.point(epoch + 1.0, **_numbers(entry))
             self.is_finishing = self.is_finishing or self.cancelled() == FINISH
