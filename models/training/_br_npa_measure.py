@@ -87,6 +87,7 @@ def fidelity(
     measures: Mapping[str, Callable[..., Any]],
     count: int,
     seed: int,
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Returns deletion and insertion areas and sparsity on a seeded choice of pictures, without replacement.
 
@@ -102,6 +103,7 @@ def fidelity(
         measures: ``deletion_insertion`` and ``sparsity``; without them nothing is measured.
         count: Pictures.
         seed: Of the choice.
+        check: Called before each batch; raises to stop.
     """
     curves, sparsity = measures.get("deletion_insertion"), measures.get("sparsity")
     if curves is None or sparsity is None:
@@ -125,7 +127,7 @@ def fidelity(
             substrate = (torch.zeros_like(picture[0]), box_blur(picture[0]))
             for row, saliency in maps.items():
                 found = curves(
-                    lambda batch, target=target: network(batch)[0].float().softmax(1)[:, target],
+                    lambda batch, target=target: _probability(network, batch, target, check),
                     picture[0],
                     saliency,
                     substrate=substrate,
@@ -145,6 +147,12 @@ def fidelity(
         "insertion": {row: _mean([pair[1] for pair in pairs]) for row, pairs in areas.items()},
         "sparsity": _mean(sparse),
     }
+
+
+def _probability(network: BrNpaClassifier, batch: Tensor, target: int, check: Callable[[], None]) -> Tensor:
+    check()
+    probability: Tensor = network(batch)[0].float().softmax(1)[:, target]
+    return probability
 
 
 def saliencies(network: BrNpaClassifier, groups: FeatureGroups, target: int, *, seed: int) -> dict[str, Tensor]:

@@ -321,7 +321,7 @@ class Run:
             parameter.requires_grad_(False)
         found = fidelity(
             network, self.validation, self.geometry, measures=self.measures, count=FIDELITY_PICTURES,
-            seed=self.recipe.seed,
+            seed=self.recipe.seed, check=self._check,
         )  # fmt: skip
         folder = publish(self.shelf, network, self._recipe_used(), self._entries(network, found))
         self.checkpoints.clear()

@@ -339,6 +339,23 @@ def test_a_torn_checkpoint_falls_back_and_a_foreign_one_is_refused(base: LoadedM
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_job_that_is_stopped_while_it_measures_only_measures_again(base: LoadedModel, tmp_path: Path) -> None:
+    recipe = BrNpaRecipe(**TINY)
+    measuring = False
+    told: list[dict[str, Any]] = []
+
+    def listen(event: dict[str, Any]) -> None:
+        nonlocal measuring
+        measuring = measuring or event.get("stage") == "Measuring"
+
+    measures = {"deletion_insertion": deletion_insertion, "sparsity": sparsity}
+    with pytest.raises(TrainingStopped):
+        train(base, tmp_path, recipe, emit=listen, cancelled=lambda: "stop" if measuring else None, measures=measures)
+    folder = train(base, tmp_path, recipe, emit=told.append)
+    assert (folder / "manifest.json").exists()
+    assert not any("point" in event for event in told)
+
+
 def test_finishing_early_in_the_first_stage_keeps_the_coarse_classifier(base: LoadedModel, tmp_path: Path) -> None:
     def finish() -> str | None:
         return "finish" if list(tmp_path.glob("checkpoints/*.pt")) else None
