@@ -177,12 +177,13 @@ def print_counts(counts: Mapping[tuple[str, str], Count]) -> None:
 def print_speed(model: LoadedModel, pictures: int = 3) -> None:
     """Prints captions per second in batches and one at a time, the same games, in turns."""
     seconds: dict[int | None, list[float]] = {None: [], 1: []}
-    explain(model, draw_picture(FIRST_SEED).pixels, regions="grid")
+    cells = {"regions": "grid", "rows": 2, "cols": 4}
+    explain(model, draw_picture(FIRST_SEED).pixels, **cells)
     for index in range(pictures):
         pixels = draw_picture(FIRST_SEED + index).pixels
         for batch_size, times in seconds.items():
             started = time.perf_counter()
-            result = explain(model, pixels, regions="grid", batch_size=batch_size)
+            result = explain(model, pixels, **cells, batch_size=batch_size)
             times.append((time.perf_counter() - started) / float(result.scalars["passes"] or 1))
     batched, single = (float(np.median(times)) for times in seconds.values())
     print(f"captions per second: {1 / batched:.0f} in batches, {1 / single:.0f} one at a time")
