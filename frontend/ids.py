@@ -72,6 +72,12 @@ LOOKS = "looks"
 """Store (local): what the tool row says, as ``window.vitrine.viewer.setLooks`` takes it."""
 
 
+COMPARE_TEXT = "compare-text"
+COMPARE_BODY = "compare-body"
+COMPARE_RUN = "compare-run"
+"""Store: the finished comparison of all maps, as ``{"key"}``."""
+
+
 def cell(model: str, method: str) -> dict[str, str]:
     """Returns the id of what a cell of the grid holds (drawn by the server)."""
     return {"type": "cell", "model": model, "method": method}

@@ -254,6 +254,7 @@ def _fetch(store: ArtifactStore, key: str) -> Stored:
         regions=manifest.regions,
         scalars=manifest.scalars,
         model=manifest.model,
+        titles=(manifest.method_title, manifest.model_title),
         image_ids=manifest.image_ids,
         target=manifest.target,
     )

@@ -96,6 +96,8 @@ class Stored:
     scalars: Mapping[str, Scalar] = field(default_factory=dict)
     model: str = ""
     """Name of the model that was asked; empty when nobody knows."""
+    titles: tuple[str, str] = ("", "")
+    """Titles of the method and of the model, for people."""
     image_ids: Sequence[str] = ()
     target: int | None = None
 

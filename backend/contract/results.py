@@ -33,6 +33,8 @@ class ResultKind(StrEnum):
     """What a model answers: class probabilities or a caption."""
     CURVES = "curves"
     """Scores along an order of places, beside orders that know nothing: the check of another result."""
+    AGREEMENT = "agreement"
+    """Several maps of one picture on one grid as ranks, with what they share and how far each pair agrees."""
 
 
 class Encoding(StrEnum):

@@ -277,7 +277,7 @@
 
   function follow() {
     const keys = cells.map((cell) => cell.key).filter((key) => key && !isFinal(standing.get(key)));
-    keys.push(...vitrine.trust.waiting());
+    keys.push(...vitrine.trust.waiting(), ...vitrine.comparison.waiting());
     const predictions = Object.values(get("predictions") || {});
     for (const view of predictions) if (view.key && !FINAL.includes(view.state)) keys.push(view.key);
     vitrine.events.follow(keys);
@@ -814,6 +814,7 @@
     /** What the check of a map against chance needs: the question of its cell, and the method that checks. */
     questionOf: (run) => (cells.find((cell) => cell.key === run) || {}).request || null,
     checkMethod: () => (offer || {}).check || "",
+    comparisonMethod: () => (offer || {}).comparison || "",
     follow,
     finished: () => cells.filter((cell) => stateOf(cell) === "done"),
     picture: () => get("picture"),

@@ -217,7 +217,7 @@
     for (const [run, { layer, k, picture }] of chosen) chosen.set(run, { layer, k, picture });
   }
 
-  vitrine.looks = { addLayer, forgetLists, chosen: (run) => chosen.get(run) || {}, all: () => Object.fromEntries(chosen), remember, setLayer };
+  vitrine.looks = { addLayer, contrast, forgetLists, chosen: (run) => chosen.get(run) || {}, all: () => Object.fromEntries(chosen), remember, setLayer };
 
   const none = () => window.dash_clientside.no_update;
   window.dash_clientside = window.dash_clientside || {};

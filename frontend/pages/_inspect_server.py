@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from dash import ALL, MATCH, Dash, Input, Output, State, html, no_update
+from dash import ALL, MATCH, Dash, Input, Output, State, ctx, html, no_update
 from dash.development.base_component import Component
 
 from backend.contract.problems import Problem, ProblemCode, make_problem
@@ -16,6 +16,7 @@ from frontend.api import ApiClient, ApiError
 from frontend.callbacks import on
 from frontend.cells import draw_cell, draw_grid, read_check
 from frontend.components.code_dialog import code_body
+from frontend.components.comparison import comparison
 from frontend.components.method_card import method_cards, reason_words, training_offer
 from frontend.components.model_chooser import chosen_model, prediction_body, search_options
 from frontend.components.picture_panel import picture_panel
@@ -124,6 +125,7 @@ async def read_offer(api: ApiClient, models: list[str]) -> dict[str, Any]:
             "can": {},
             "methods": [],
             "check": "",
+            "comparison": "",
             "suggested": [],
             "problem": error.problem.model_dump(mode="json"),
         }
@@ -146,6 +148,7 @@ async def read_offer(api: ApiClient, models: list[str]) -> dict[str, Any]:
             for card in offered
         ],
         "check": next((card.name for card in methods if card.role == "check"), ""),
+        "comparison": next((card.name for card in methods if card.role == "comparison"), ""),
         "suggested": suggested,
         "problem": None,
     }
@@ -227,6 +230,19 @@ def _register_cells(app: Dash, api: ApiClient) -> None:
     async def show_cell(data: dict[str, Any] | None) -> Any:
         # A grid that was drawn anew since: its cells are complete, and their stores are empty.
         return await draw_cell(data, api) if data else no_update
+
+    @on(
+        app,
+        Output(ids.COMPARE_BODY, "children"),
+        Input(ids.COMPARE_RUN, "data"),
+        Input(ids.STRUCTURE, "data"),
+        prevent_initial_call=True,
+    )
+    async def show_comparison(data: dict[str, Any] | None, _structure: dict[str, Any] | None) -> Any:
+        if ctx.triggered_id != ids.COMPARE_RUN or not data:
+            return None  # other maps stand above: what was compared is no longer what is seen
+        manifest = await read_check(data.get("key"), api)
+        return None if manifest is None else comparison(manifest, Addresses())
 
     @on(
         app,

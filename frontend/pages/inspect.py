@@ -12,6 +12,7 @@ from dash.development.base_component import Component
 from backend.contract.schemas import MethodCard
 from frontend import ids
 from frontend.api import ApiClient, ApiError
+from frontend.components.comparison import comparison_place
 from frontend.components.further_pictures import further_pictures
 from frontend.components.hero import hero
 from frontend.components.method_card import method_cards
@@ -128,6 +129,7 @@ def _main() -> Component:
             html.Div(id=ids.NOTICE, className="v-notices", role="alert"),
             tool_row(),
             html.Div(id=ids.GRID, className="v-grid-box"),
+            comparison_place(),
             _narrow_footer(),
         ],
         className="v-main",

@@ -13,6 +13,7 @@ from typing import Any
 from backend.contract.pictures import picture_count
 from backend.contract.results import Manifest, ResultKind
 from frontend.renderers import (
+    agreement,
     curves,
     label_map,
     prediction,
@@ -36,6 +37,7 @@ RENDERERS: dict[ResultKind, Renderer] = {
     ResultKind.REGION_VALUES: region_values.render,
     ResultKind.VISUAL_WORDS: visual_words.render,
     ResultKind.CURVES: curves.render,
+    ResultKind.AGREEMENT: agreement.render,
 }
 
 

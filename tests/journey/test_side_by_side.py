@@ -144,3 +144,20 @@ def test_another_class_is_shown_without_another_run(house: House, grid: Visitor)
     becomes_different(heat, before, "the map of the other class")
     assert [request for request in grid.requests[asked:] if "/runs" in request[1]] == []
     assert house.get("/api/v1/workers")["waiting"] == runs == 0
+
+
+def test_all_finished_maps_are_compared_and_a_pair_is_subtracted_without_a_request(grid: Visitor) -> None:
+    page = grid.page
+    page.get_by_test_id("compare").click()
+    comparison = page.get_by_test_id("comparison")
+    expect(comparison).to_be_visible()
+    expect(comparison.locator(".v-viewer")).to_have_attribute("data-viewer-state", "ready")
+    pairs = comparison.locator(".v-pair")
+    maps = comparison.locator(".v-triangle tbody tr")
+    assert pairs.count() == maps.count() * (maps.count() - 1) // 2 >= 1
+    before = still(comparison)
+    with no_request(grid):
+        pairs.first.click()
+        expect(pairs.first).to_have_attribute("aria-pressed", "true")
+        becomes_different(comparison, before, "one map minus the other")
+    assert " minus " in comparison.locator(".v-viewer").get_attribute("data-viewer")

@@ -10,7 +10,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from backend.contract.problems import ProblemCode, ProblemError
-from backend.contract.results import Box, Column, Encoding, Layer, ResultKind, Scalar, Table, Texts
+from backend.contract.results import Column, Layer, ResultKind, Scalar, Table, Texts
 from backend.contract.schemas import ModelCard
 from models.preprocessing import Prepared
 from workers.faithfulness import (
@@ -23,6 +23,7 @@ from workers.faithfulness import (
 from workers.method import Context, MapArray, Method, Result, Stored
 from workers.methods._faithfulness_conventions import CONVENTIONS, FaithfulnessCheckParams, background
 from workers.methods._reference_map import no_classes
+from workers.methods._stored_maps import choose_layer, resampled, values_of
 
 REFERENCE_SIZE = (224, 224)
 FLOORS = ("random", "centre", "edges")
@@ -78,7 +79,7 @@ class FaithfulnessCheck(Method):
         _validate_same_question(context, stored)
         layer = choose_layer(stored, params.layer)
         prepared = context.model.preprocessing.prepare(context.picture.pixels)
-        saliency = _on_input(stored.arrays[layer.array], layer, prepared)
+        saliency = _on_input(stored, layer, prepared)
         runner = _Runner(context, prepared, _target(layer, stored))
         orders = {"map": saliency, **_floors(context, prepared, saliency)}
         curves = {name: runner.curves(order) for name, order in orders.items()}
@@ -130,26 +131,6 @@ class _Runner:
         return torch.softmax(logits.double(), 1)[:, self.target].cpu()
 
 
-def choose_layer(stored: Stored, name: str) -> Layer:
-    """Returns the layer to check: the named one, or the first main one whose places have an order.
-
-    Raises:
-        ProblemError: ``params_invalid``.
-    """
-    ordered = [layer for layer in stored.layers if layer.encoding in (Encoding.SEQUENTIAL, Encoding.SIGNED)]
-    named = [layer for layer in stored.layers if layer.name == name]
-    if named and named[0] in ordered:
-        return named[0]
-    if name and not named:
-        raise ProblemError(ProblemCode.PARAMS_INVALID, f"The result has no map named {name!r}.")
-    ordered.sort(key=lambda layer: layer.role != "main")
-    if not ordered:
-        raise ProblemError(
-            ProblemCode.PARAMS_INVALID, "This result has groups but no order of places, so nothing comes first."
-        )
-    return ordered[0]
-
-
 def _validate_same_question(context: Context, stored: Stored) -> None:
     if stored.model not in ("", context.model.name):
         raise ProblemError(ProblemCode.PARAMS_INVALID, "The map was made with another model.")
@@ -161,31 +142,12 @@ def _target(layer: Layer, stored: Stored) -> int | None:
     return layer.target if layer.target is not None else stored.target
 
 
-def _on_input(array: MapArray, layer: Layer, prepared: Prepared) -> Tensor:
-    """Returns the map on the network's input: ``[h, w]`` float32; places that the map does not cover come last."""
-    data = array.data if layer.index is None else array.data[layer.index]
-    values = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
-    if not bool(torch.isfinite(values).all()):
-        raise ProblemError(ProblemCode.PARAMS_INVALID, "The map has places without a value and cannot be ranked.")
-    if array.frame is None or np.allclose(array.frame, prepared.frame, atol=0.51):
+def _on_input(stored: Stored, layer: Layer, prepared: Prepared) -> Tensor:
+    """Returns the map on the network's input ``[h, w]`` float32: its own grid where it covers exactly that."""
+    values, frame = values_of(stored, layer)
+    if frame is None or np.allclose(frame, prepared.frame, atol=0.51):
         return values
-    return _resampled(values, array.frame, prepared)
-
-
-def _resampled(values: Tensor, frame: Box, prepared: Prepared) -> Tensor:
-    """Returns a map that covers another rectangle of the picture, on the pixels of the network's input."""
-    height, width = int(prepared.pixels.shape[1]), int(prepared.pixels.shape[2])
-
-    def axis(count: int, low: float, high: float, first: float, last: float) -> Tensor:
-        places = low + (torch.arange(count, dtype=torch.float32) + 0.5) / count * (high - low)
-        return 2 * (places - first) / (last - first) - 1
-
-    x = axis(width, prepared.frame.left, prepared.frame.right, frame.left, frame.right)
-    y = axis(height, prepared.frame.top, prepared.frame.bottom, frame.top, frame.bottom)
-    grid = torch.stack((x[None].expand(height, -1), y[:, None].expand(-1, width)), -1)[None]
-    drawn = functional.grid_sample(values[None, None], grid, align_corners=False, padding_mode="border")[0, 0]
-    is_covered = (x.abs() <= 1)[None] & (y.abs() <= 1)[:, None]
-    return torch.where(is_covered, drawn, values.min() - 1)
+    return resampled(values, frame, prepared.frame, (int(prepared.pixels.shape[1]), int(prepared.pixels.shape[2])))
 
 
 def _floors(context: Context, prepared: Prepared, saliency: Tensor) -> dict[str, Tensor]:

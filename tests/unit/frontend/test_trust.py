@@ -8,6 +8,7 @@ from backend.contract.results import Column, Encoding, Layer, Manifest, ResultKi
 from frontend.components.spark import ribbon, spark
 from frontend.components.trust import can_be_checked, trust_place, trust_strip, unchecked
 from frontend.renderers import render
+from frontend.renderers.agreement import shade, triangle
 from tests.fakes_page import IMAGE, KEY, by_class, label_manifest, props, scalar_manifest, words_of
 
 
@@ -96,3 +97,29 @@ def test_curves_stay_inside_their_box() -> None:
     drawn = spark([(0.0, -2.0), (1.0, 3.0)], [(0.0, 0.5), (1.0, 0.5)], label="x", size=(40, 20))
     area = props(drawn.children[0])["style"]["clipPath"]
     assert area.startswith("polygon(1.0px 19.0px, 39.0px 1.0px")
+
+
+@pytest.mark.parametrize(("correlation", "expected"), [(1.0, 0), (0.9, 0), (0.5, 3), (0.0, 5), (-1.0, 5)])
+def test_the_more_a_pair_disagrees_the_darker_its_cell(correlation: float, expected: int) -> None:
+    assert shade(correlation) == expected
+
+
+def test_the_triangle_offers_every_pair_once_and_none_for_a_flat_map() -> None:
+    names = ("a", "b", "rank_correlation", "overlap")
+    pairs = Table(
+        name="pairs",
+        title="Pairs",
+        columns=tuple(Column(key=key, title=key) for key in names),
+        rows=((2, 1, 0.25, 0.5), (3, 1, None, 0.0), (3, 2, -0.5, 0.0)),
+    )
+    maps = Table(
+        name="maps",
+        title="Maps",
+        columns=tuple(Column(key=key, title=key) for key in ("number", "method", "model", "layer")),
+        rows=((1, "One: long", "M", "x"), (2, "Two", "M", "x"), (3, "Three", "N", "x")),
+    )
+    manifest = curve_manifest().model_copy(update={"kind": ResultKind.AGREEMENT, "tables": (pairs, maps)})
+    drawn = triangle(manifest)
+    buttons = [props(button) for button in by_class(drawn, "v-pair")]
+    assert [(button["data-a"], button["data-b"]) for button in buttons] == [("map 1", "map 2"), ("map 2", "map 3")]
+    assert buttons[0]["aria-label"].startswith("One, M minus Two, M: rank correlation 0.25, overlap of the top 50%")

@@ -13,7 +13,8 @@ from tests.fakes_engine import make_context
 from tests.fakes_models import BlockEvidence, as_loaded
 from workers.method import MapArray, Result, Stored
 from workers.methods._faithfulness_conventions import CONVENTIONS
-from workers.methods.faithfulness_check import FaithfulnessCheck, FaithfulnessCheckParams, choose_layer
+from workers.methods._stored_maps import choose_layer
+from workers.methods.faithfulness_check import FaithfulnessCheck, FaithfulnessCheckParams
 
 EVIDENCE = (8, 40, 24, 56)
 WHOLE = Box(0, 0, 64, 64)
