@@ -280,4 +280,5 @@ def test_the_built_in_models_load_and_are_described() -> None:
     for card in offered.cards():
         assert card.problem is None
         model = ModelLoader(offered, device="cpu").load(card.name)
-        assert len(model.class_names) == card.class_count
+        assert len(model.class_names) == (card.class_count or 0)
+        assert (model.captioner is not None) == (card.kind is ModelKind.CAPTIONER) == (card.class_count is None)
