@@ -40,7 +40,7 @@ TEACHER, STUDENT, HEAD = "teacher", "student", "head"
 TITLES = {TEACHER: "Coarse classifier", STUDENT: "Fine classifier", HEAD: "Weights of the groups"}
 TIMED_STEPS = 10
 PREVIEWS = 4
-FIDELITY_PICTURES = 4
+FIDELITY_PICTURES = 2
 
 
 @dataclass(frozen=True)
