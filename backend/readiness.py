@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import redis
 
+from backend.contract.policy import read_policy
 from backend.contract.results import Contract
 from backend.services import Services
 
@@ -92,12 +93,3 @@ def _check_catalogue(services: Services) -> tuple[bool, str]:
     if catalogue is None:
         return False, "No worker has announced its models and methods yet. It does so when it starts."
     return True, f"{len(catalogue.methods)} methods and {len(catalogue.models)} models are announced."
-
-
-def read_policy(queue: redis.Redis) -> str | None:
-    """Returns the server's ``maxmemory-policy``, or ``None`` where it does not tell."""
-    try:
-        policy = queue.info("memory").get("maxmemory_policy")
-    except redis.ResponseError:
-        return None
-    return str(policy) if policy else None

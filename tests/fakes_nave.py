@@ -188,3 +188,24 @@ def make_context(
 
 def _nothing_stored(key: str) -> object:  # type: ignore[misc]
     raise KeyError(key)
+
+
+STAGES = ("stage0", "stage1", "stage2", "stage3")
+QUICK = {"floors": (), "nested": False}
+
+
+def staged_model(**settings_: object) -> LoadedModel:
+    """Returns a network of four stages on 64 x 96 pixels."""
+    return make_model(Stages(), (64, 96), blocks=STAGES, **settings_)  # type: ignore[arg-type]
+
+
+def bright_cell(row: int, column: int, size: tuple[int, int] = (32, 48)) -> np.ndarray:
+    """Returns a dim picture with one bright cell of 8 x 8 pixels."""
+    pixels = np.full((*size, 3), 60, dtype=np.uint8)
+    pixels[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8] = (250, 40, 90)
+    return pixels
+
+
+def labels_of(result: Result, name: str = "labels_000") -> np.ndarray:
+    """Returns the labels of a picture as whole numbers."""
+    return np.asarray(result.arrays[name].data).astype(np.int64)

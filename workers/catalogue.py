@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import pkgutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ import workers.methods
 from backend.contract import names
 from backend.contract.explainers import ExplainerShelf
 from backend.contract.schemas import Capability, Catalogue, ModelCard
+from models.plugins import files_of
 from workers.measure import library_versions
 from workers.method import Method
 
@@ -43,7 +42,7 @@ def find_methods(extra_dir: Path | None = None, *, on_error: OnError | None = No
         ValueError: If a file holds not exactly one method of its own name, or a name occurs twice.
     """
     methods: dict[str, Method] = {}
-    for name, load in [*_own_files(), *_extra_files(extra_dir)]:
+    for name, load in [*_own_files(), *files_of(extra_dir, "vitrine_methods")]:
         try:
             if name in methods:
                 raise ValueError(f"there are two methods called {name!r}")
@@ -136,33 +135,8 @@ def _own_files() -> Iterator[tuple[str, Callable[[], ModuleType]]]:
             yield item.name, _importer(f"{workers.methods.__name__}.{item.name}")
 
 
-def _extra_files(folder: Path | None) -> Iterator[tuple[str, Callable[[], ModuleType]]]:
-    if folder is None:
-        return
-    for path in sorted(folder.glob("*.py")):
-        if not path.name.startswith("_"):
-            yield path.stem, _file_loader(path)
-
-
 def _importer(module_name: str) -> Callable[[], ModuleType]:
     return lambda: importlib.import_module(module_name)
-
-
-def _file_loader(path: Path) -> Callable[[], ModuleType]:
-    def load() -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"vitrine_methods.{path.stem}", path)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{path.name} cannot be imported")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # pydantic looks the module up to resolve annotations
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[spec.name]
-            raise
-        return module
-
-    return load
 
 
 def _find_method(module: ModuleType, name: str) -> Method:

@@ -6,6 +6,8 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
+from backend.contract.policy import read_policy
+
 RETRIES = 20
 LONGEST_PAUSE_S = 2.0
 """A command is repeated for about half a minute while Redis cannot be reached."""
@@ -28,15 +30,6 @@ def connect(url: str, *, retries: int = RETRIES) -> redis.Redis:
         socket_keepalive=True,
         health_check_interval=15,
     )
-
-
-def read_policy(server: redis.Redis) -> str | None:
-    """Returns the server's ``maxmemory-policy``, or ``None`` where it does not tell."""
-    try:
-        policy = server.info("memory").get("maxmemory_policy")
-    except redis.ResponseError:
-        return None
-    return str(policy) if policy else None
 
 
 def policy_fault(server: redis.Redis) -> str | None:

@@ -15,8 +15,9 @@ from pathlib import Path
 import httpx
 import redis
 
+from backend.contract.policy import read_policy
 from workers.catalogue import find_methods
-from workers.connection import connect, policy_fault, read_policy
+from workers.connection import connect, policy_fault
 from workers.settings import WorkerSettings
 
 HUB_WAIT_S = 4.0

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +14,7 @@ from pydantic import ValidationError
 import models.training
 from backend.contract.params import fill_params
 from backend.contract.problems import ProblemCode, ProblemError
+from models.plugins import files_of
 from models.training.job import TrainingKind
 
 
@@ -32,7 +31,7 @@ def find_kinds(
         ValueError: If a kind is not called like its module.
     """
     kinds: dict[str, TrainingKind] = {}
-    for name, load in [*_own_modules(), *_extra_modules(extra_dir)]:
+    for name, load in [*_own_modules(), *files_of(_training_folder(extra_dir), "vitrine_trainings")]:
         try:
             kind = getattr(load(), "KIND", None)
             if not isinstance(kind, TrainingKind):
@@ -55,31 +54,6 @@ def _own_modules() -> Iterator[tuple[str, Callable[[], ModuleType]]]:
 
 def _importer(name: str) -> Callable[[], ModuleType]:
     return lambda: importlib.import_module(name)
-
-
-def _extra_modules(folder: Path | None) -> Iterator[tuple[str, Callable[[], ModuleType]]]:
-    if folder is None:
-        return
-    for path in sorted((folder / "training").glob("*.py")):
-        if not path.name.startswith("_"):
-            yield path.stem, _file_loader(path)
-
-
-def _file_loader(path: Path) -> Callable[[], ModuleType]:
-    def load() -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"vitrine_trainings.{path.stem}", path)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{path.name} cannot be imported")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # pydantic looks the module up to resolve annotations
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[spec.name]
-            raise
-        return module
-
-    return load
 
 
 def find_kind(name: str, kinds: dict[str, TrainingKind]) -> TrainingKind:
@@ -127,3 +101,7 @@ def make_recipe(kind: TrainingKind, preset: str, given: dict[str, Any]) -> Any:
         raise ProblemError(
             ProblemCode.PARAMS_INVALID, f"{kind.title} cannot use these settings. {'; '.join(faults)}."
         ) from error
+
+
+def _training_folder(extra_dir: Path | None) -> Path | None:
+    return None if extra_dir is None else extra_dir / "training"

@@ -14,33 +14,25 @@ from timm.models.vgg import VGG
 from torch import nn
 
 from backend.contract.problems import ProblemCode, ProblemError
-from models.loader import LoadedModel
-from tests.fakes_nave import Cells, Stages, make_context, make_model, make_picture, make_vit, noise
+from tests.fakes_nave import (
+    QUICK,
+    Cells,
+    Stages,
+    bright_cell,
+    labels_of,
+    make_context,
+    make_model,
+    make_picture,
+    make_vit,
+    noise,
+    staged_model,
+)
 from workers.engine import Engine
-from workers.method import Result
 from workers.methods._nave_blocks import choose_blocks, choose_norm, evenly_spaced
 from workers.methods.nave import Nave, Params, _take_blocks
 from workers.validation import validate_result
 
 torch.set_num_threads(1)
-
-STAGES = ("stage0", "stage1", "stage2", "stage3")
-QUICK = {"floors": (), "nested": False}
-
-
-def staged_model(**settings_: object) -> LoadedModel:
-    return make_model(Stages(), (64, 96), blocks=STAGES, **settings_)  # type: ignore[arg-type]
-
-
-def bright_cell(row: int, column: int, size: tuple[int, int] = (32, 48)) -> np.ndarray:
-    pixels = np.full((*size, 3), 60, dtype=np.uint8)
-    pixels[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8] = (250, 40, 90)
-    return pixels
-
-
-def labels_of(result: Result, name: str = "labels_000") -> np.ndarray:
-    return np.asarray(result.arrays[name].data).astype(np.int64)
-
 
 # Blocks
 

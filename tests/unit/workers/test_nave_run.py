@@ -14,8 +14,7 @@ from torch import nn
 from backend.contract.params import fill_params
 from backend.contract.problems import ProblemCode, ProblemError
 from backend.contract.results import Encoding, ResultKind
-from models.loader import LoadedModel
-from tests.fakes_nave import Cells, Stages, make_context, make_model, noise
+from tests.fakes_nave import STAGES, Cells, Stages, labels_of, make_context, make_model, noise, staged_model
 from workers.method import Result
 from workers.methods._nave_blocks import BlockCache, Kept
 from workers.methods.nave import Nave, Params, _adjusted_rand
@@ -23,24 +22,6 @@ from workers.outcome import Cancelled
 from workers.validation import validate_result
 
 torch.set_num_threads(1)
-
-STAGES = ("stage0", "stage1", "stage2", "stage3")
-QUICK = {"floors": (), "nested": False}
-
-
-def staged_model(**settings_: object) -> LoadedModel:
-    return make_model(Stages(), (64, 96), blocks=STAGES, **settings_)  # type: ignore[arg-type]
-
-
-def bright_cell(row: int, column: int, size: tuple[int, int] = (32, 48)) -> np.ndarray:
-    pixels = np.full((*size, 3), 60, dtype=np.uint8)
-    pixels[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8] = (250, 40, 90)
-    return pixels
-
-
-def labels_of(result: Result, name: str = "labels_000") -> np.ndarray:
-    return np.asarray(result.arrays[name].data).astype(np.int64)
-
 
 # What a result holds
 
