@@ -15,6 +15,7 @@ from models.preprocessing import Preprocessing
 from workers.method import MapArray, Result
 from workers.methods._shap_curves import Curves, score
 from workers.methods._shap_cuts import Cut
+from workers.methods._shap_filling import filling_pixels
 from workers.methods._shap_game import Outcome, Round
 from workers.methods._shap_params import FILLINGS
 from workers.methods._shap_robust import Robustness
@@ -80,7 +81,7 @@ class Report(ABC):
         shrink = min(1.0, DRAWN_SIDE / max(height, width))
         small = max(1, round(height * shrink)), max(1, round(width * shrink))
         self._small = sample(self._labels, view.seen, view.seen, small)
-        self._filling = _to_bytes(game, preprocessing)
+        self._filling = filling_pixels(game, preprocessing)
 
     def result(self, found: Found) -> Result:
         """Returns everything that is known."""
@@ -397,11 +398,3 @@ def _badge(found: Found) -> str:
     players = outcome.round.players.count
     possible = f"{2**players:,}" if players <= 20 else f"2^{players}"
     return f"sampled, {outcome.evaluations:,} of {possible}"
-
-
-def _to_bytes(game: Round, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Returns the filling as a picture ``[Hm, Wm, 3]`` uint8."""
-    hidden = game.scene.substrate.double().cpu().numpy()
-    mean, std = (np.array(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
-    pixels = np.rint(255 * (hidden * std + mean).clip(0, 1)).astype(np.uint8)
-    return np.ascontiguousarray(pixels.transpose(1, 2, 0))
