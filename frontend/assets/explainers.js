@@ -7,6 +7,8 @@
   const CHART_EVERY_MS = 1000;
   const LOOK_EVERY_MS = 700;
   const LEGEND_PX = 19;
+  /** Fields tell what was typed a moment later. */
+  const SETTLE_MS = 500;
   const NAMES = {
     accuracy: "Right answers",
     validation_accuracy: "Right answers",
@@ -240,6 +242,9 @@
   }
 
   actions["train-start"] = async (button) => {
+    button.disabled = true;
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+    button.disabled = false;
     if (!form || !form.model || !form.data) {
       showProblem("train-answer", { title: "Not complete", message: "Choose a model and pictures first." });
       return;
