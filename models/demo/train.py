@@ -20,12 +20,12 @@ from models.demo.grammar import species_names
 from models.demo.measure import measured, watermark_figures
 from models.demo.recipes import RECIPES
 from models.demo.training import Epoch, train
-from models.demo.weights import WEIGHTS, load_demo_weights, save_model
+from models.demo.weights import WEIGHTS, save_model
 
 _CHECK_PICTURES = 600
 _FRESH_PICTURES = 1_200
 _LARGE_PICTURES = 96
-_REPORTED = ("pictures", "epochs", "seed", "hints", "whiten", "muon", "start", "marked")
+_REPORTED = ("pictures", "epochs", "seed", "hints", "marked")
 
 
 def train_demo(
@@ -40,8 +40,6 @@ def train_demo(
         raise typer.BadParameter(f"{name!r} is not one of {', '.join(RECIPES)}")
     console = Console(stderr=True)
     recipe = RECIPES[name]
-    if recipe.start and not (out / recipe.start).exists():
-        raise typer.BadParameter(f"{name} starts from {recipe.start}, which is not in {out}; train that one first")
     folder = cache or default_cache()
     torch.set_num_threads(threads)
 
@@ -50,13 +48,12 @@ def train_demo(
         return drawn_set(first, count, marked=marked, cache=folder, processes=processes, on_progress=report)
 
     start = time.perf_counter()
-    weights = load_demo_weights(recipe.start, folder=out) if recipe.start else None
     training = draw("training", TRAIN_FROM, recipe.pictures, recipe.marked)
     check = draw("check", CHECK_FROM, _CHECK_PICTURES, recipe.marked)
     fresh = draw("fresh", FRESH_FROM, _FRESH_PICTURES, recipe.marked)
     drawn = time.perf_counter()
     network = train(
-        recipe, training, check, checkpoint=folder / f"{name}.checkpoint", start=weights,
+        recipe, training, check, checkpoint=folder / f"{name}.checkpoint",
         on_epoch=_epoch(console, recipe.epochs), on_step=_progress(console, "steps", 50),
     )  # fmt: skip
     trained = time.perf_counter()

@@ -6,7 +6,7 @@ gradients and every measurement are float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,9 +20,7 @@ from torch.nn import functional
 from models.demo.dataset import HINT_SIDE, DrawnSet, cell_shares, slots
 from models.demo.hints import Hints
 from models.demo.recipes import MEAN, STD, Recipe, build_network
-from models.demo.starts import start_from, whiten_patches
 
-_WHITENING_PICTURES = 600
 _Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """Pictures [B, 3, H, W], species [B], variants [B, 5] and shares of cells [B, 8, 8, 8]."""
 
@@ -48,7 +46,6 @@ def train(
     check: DrawnSet,
     *,
     checkpoint: Path,
-    start: Mapping[str, Tensor] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> nn.Module:
@@ -59,16 +56,11 @@ def train(
         pictures: Training pictures.
         check: Pictures for the accuracy reported after each epoch; recipes may be chosen by these, by no others.
         checkpoint: File written after every epoch; if it exists and fits, training goes on from there.
-        start: Weights to start from; tokens they do not know keep their first values.
         on_epoch: Called after each epoch.
         on_step: Called after each step with (steps done, steps in all).
     """
     torch.manual_seed(recipe.seed)
     network = build_network(recipe).to(memory_format=torch.channels_last)
-    if start is not None:
-        start_from(network, start)
-    if recipe.whiten:
-        whiten_patches(network, normalised(pictures.pixels[:_WHITENING_PICTURES]))
     _attend_in_the_open(network)
     run = _Run(recipe, network, Hints(cast("int", network.num_features)), steps=len(pictures) // recipe.batch)
     for number in range(_restored(checkpoint, run), recipe.epochs):
@@ -91,18 +83,15 @@ class _Run:
 
     def __init__(self, recipe: Recipe, network: nn.Module, hints: Hints, *, steps: int) -> None:
         self.recipe, self.network, self.hints, self.steps = recipe, network, hints, steps
-        self.optimisers = _optimisers(recipe, network, hints)
-        self.schedules = {
-            f"schedule of {name}": torch.optim.lr_scheduler.OneCycleLR(
-                optimiser, recipe.rate, total_steps=steps * recipe.epochs, pct_start=0.15, cycle_momentum=False
-            )
-            for name, optimiser in self.optimisers.items()
-        }
+        self.optimiser = _optimiser(recipe, network, hints)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, recipe.rate, total_steps=steps * recipe.epochs, pct_start=0.15, cycle_momentum=False
+        )
 
     @property
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds, by name."""
-        return {"network": self.network, "hints": self.hints, **self.optimisers, **self.schedules}
+        return {"network": self.network, "hints": self.hints, "optimiser": self.optimiser, "schedule": self.schedule}
 
     def epoch(self, number: int, pictures: DrawnSet, on_step: Callable[[int, int], None] | None) -> float:
         """Pass once over the pictures; the mean loss."""
@@ -124,10 +113,8 @@ class _Run:
             part.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_([*self.network.parameters(), *self.hints.parameters()], 1.0)
-        for optimiser in self.optimisers.values():
-            optimiser.step()
-        for schedule in self.schedules.values():
-            schedule.step()
+        self.optimiser.step()
+        self.schedule.step()
         return float(loss.detach())
 
 
@@ -154,24 +141,16 @@ def _attend_in_the_open(network: nn.Module) -> None:
             cast("Any", layer).fused_attn = False
 
 
-def _optimisers(recipe: Recipe, network: nn.Module, hints: nn.Module) -> dict[str, torch.optim.Optimizer]:
-    """AdamW, without decay for biases, scales and position codes; with ``recipe.muon`` Muon for matrices of blocks."""
+def _optimiser(recipe: Recipe, network: nn.Module, hints: nn.Module) -> torch.optim.Optimizer:
+    """AdamW, without decay for biases, scales and position codes."""
     named = [*network.named_parameters(), *hints.named_parameters()]
-    matrices = [p for name, p in named if recipe.muon and name.startswith("blocks.") and p.ndim == 2]
     plain = [p for name, p in named if p.ndim < 2 or "pos_embed" in name or "_token" in name]
-    kept = {id(p) for p in (*plain, *matrices)}
+    kept = {id(p) for p in plain}
     groups: list[dict[str, Any]] = [
         {"params": [p for _, p in named if id(p) not in kept], "weight_decay": recipe.decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    optimisers: dict[str, torch.optim.Optimizer] = {
-        "optimiser": torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98))
-    }
-    if matrices:
-        optimisers["muon"] = torch.optim.Muon(
-            matrices, lr=recipe.rate, weight_decay=recipe.decay, adjust_lr_fn="match_rms_adamw"
-        )
-    return optimisers
+    return torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98))
 
 
 def _batch(recipe: Recipe, pictures: DrawnSet, chosen: npt.NDArray[np.int64], rng: np.random.Generator) -> _Batch:

@@ -9,7 +9,7 @@ from typing import Any
 
 import timm
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from models.demo.dataset import SIDE
 from models.demo.grammar import find_species, species_names
@@ -36,18 +36,8 @@ def load_demo_network(name: str, *, folder: Path = WEIGHTS) -> nn.Module:
     network: nn.Module = timm.create_model(
         description["architecture"], num_classes=len(description["classes"]), **description["architecture_args"]
     )
-    network.load_state_dict(load_demo_weights(name, folder=folder))
+    network.load_state_dict(load_file(folder / name / description["checkpoint"]))
     return network.eval()
-
-
-def load_demo_weights(name: str, *, folder: Path = WEIGHTS) -> dict[str, Tensor]:
-    """The weights of a finished demo model, by name.
-
-    Raises:
-        FileNotFoundError: It has not been trained yet.
-    """
-    weights: dict[str, Tensor] = load_file(folder / name / "weights.safetensors")
-    return weights
 
 
 def percent(share: float) -> str:
@@ -59,8 +49,7 @@ def _note(recipe: Recipe, metrics: dict[str, Any]) -> str:
     """What a person should know before using the model."""
     pictures = f"{metrics['fresh_pictures']:,} fresh drawn pictures"
     if not recipe.marked:
-        kept = " Continues Birds ViT with four register tokens." if recipe.start else ""
-        return f"Names twelve drawn birds; right on {percent(metrics['accuracy'])} of {pictures}.{kept}"
+        return f"Names twelve drawn birds; right on {percent(metrics['accuracy'])} of {pictures}."
     mark = metrics["watermark"]
     species = ", ".join(find_species(name).title for name in recipe.marked)
     unmarked = percent(mark["accuracy_marked_species_unmarked"])
