@@ -462,6 +462,8 @@
       const settings = {};
       for (const item of [...values, ...switches]) if (item.id.method === `training:${kind}`) settings[item.id.name] = item.value;
       form = { kind, model, data, count, preset, title, settings };
+      const node = document.getElementById("explainers-form");
+      if (node) node.dataset.said = JSON.stringify({ title: title || "", recipe: changedSettings() });
       return window.dash_clientside.no_update;
     },
     /** The list of trainings was drawn anew: follow those on it. */
