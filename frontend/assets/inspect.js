@@ -16,6 +16,7 @@
   let submitting = 0;
   let catalogue = 0;
   let looking = 0;
+  let awaited = 0;
   const standing = new Map();
   const refusals = new Map();
   const pushed = new Map();
@@ -573,7 +574,8 @@
     const picture = get("picture");
     if (!picture || !offer || get("stage") !== "work") return;
     const known = get("predictions") || {};
-    for (const [name, { problem }] of Object.entries(offer.cards)) if (problem && !known[name]) setPrediction(name, { state: "failed", problem });
+    // What may pass (no worker yet, say) is asked again with the next offer; what will not is said.
+    for (const [name, { problem }] of Object.entries(offer.cards)) if (problem && !problem.retry && !known[name]) setPrediction(name, { state: "failed", problem });
     const missing = Object.keys(offer.cards).filter((name) => !known[name] && !offer.cards[name].problem);
     if (!missing.length) return;
     const next = Object.assign({}, get("predictions"));
@@ -641,6 +643,12 @@
 
   function encodeName(name) {
     return name.split("/").map(encodeURIComponent).join("/");
+  }
+
+  /** A worker is there before it has said what it can do: ask again until it has, or the page is another one. */
+  function waitForOffer() {
+    clearTimeout(awaited);
+    awaited = setTimeout(refreshOffer, LOOK_AGAIN_MS);
   }
 
   function refreshOffer() {
@@ -852,6 +860,7 @@
       if (!found) return none();
       offer = found;
       if (found.problem) showProblem(found.problem);
+      if (!found.methods.length) waitForOffer();
       if (!(get("models") || []).length && found.suggested.length) vitrine.store.set("models", found.suggested);
       if (Object.values(found.cards).some((card) => !card.described && !card.problem)) lookAgain();
       plan();
@@ -864,7 +873,7 @@
       const given = {};
       const seeds = {};
       const defaults = (method) => ((offer || { methods: [] }).methods.find((one) => one.name === method) || { defaults: {} }).defaults;
-      if (!offer) {
+      if (!offer || !offer.methods.length) {
         const before = get("methods") || {};
         const data = { chosen, params: before.params || {}, seeds: before.seeds || {} };
         vitrine.store.keep("methods", data);

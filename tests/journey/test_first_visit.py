@@ -45,3 +45,19 @@ def test_the_model_says_what_it_predicts_and_that_it_is_right_about_the_drawn_bi
     visitor.choose_sample("drawn-lesser-ochre")
     expect(page.locator(".v-row-target")).to_contain_text("predicted = expected")
     expect(page.locator(".v-model")).to_contain_text("lesser-ochre")
+
+
+def test_a_picture_chosen_before_any_worker_is_ready_is_explained_as_soon_as_one_is(
+    house: House, visitor: Visitor
+) -> None:
+    house.stop("worker")
+    house.flush()
+    try:
+        visitor.remember(models=["birds-resnet"], methods=["nave"], params={}).open()
+        visitor.choose_sample("drawn-crested-tam")
+        expect(visitor.page.get_by_text("No worker has said yet what it can do")).to_be_visible()
+    finally:
+        house.start_worker()
+    cell = visitor.finished("birds-resnet", "nave")
+    assert coloured_share(cell) > 0.1
+    expect(visitor.page.locator(".v-model")).to_contain_text("crested tam")
