@@ -19,7 +19,7 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
 CMD ["vitrine", "web"]
 
 FROM base AS worker
-RUN pip install -c constraints.txt ".[worker]"
+RUN pip install -c constraints.txt ".[worker,captions]"
 USER vitrine
 ENV VITRINE_DATA_DIR=/data VITRINE_MODELS_DIR=/weights/models HF_HOME=/weights/hub
 CMD ["vitrine", "worker"]
