@@ -110,10 +110,11 @@ class House:
             process.wait()
 
     def worker_pids(self) -> list[int]:
-        """Returns the process ids of the workers under the supervisor."""
+        """Returns the process ids of the workers under the supervisor that answer questions (one may train)."""
         parent = self.processes["worker"].pid
-        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False)
-        return [int(pid) for pid in found.stdout.split()]
+        listed = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)]
+        found = subprocess.run(listed, capture_output=True, text=True, check=False).stdout.splitlines()
+        return [int(line.split()[0]) for line in found if "--queue explain" in line]
 
     def flush(self) -> None:
         """Empties Redis."""

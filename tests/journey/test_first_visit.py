@@ -44,7 +44,7 @@ def test_the_model_says_what_it_predicts_and_that_it_is_right_about_the_drawn_bi
     page = visitor.remember(models=["birds-resnet"], methods=["nave"], params={}).open()
     visitor.choose_sample("drawn-lesser-ochre")
     expect(page.locator(".v-row-target")).to_contain_text("predicted = expected")
-    expect(page.locator(".v-model")).to_contain_text("lesser-ochre")
+    expect(page.locator(".v-model")).to_contain_text("lesser ochre")
 
 
 def test_a_picture_chosen_before_any_worker_is_ready_is_explained_as_soon_as_one_is(
