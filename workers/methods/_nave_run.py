@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,12 +28,10 @@ from workers.methods._nave_grouping import Grouper, Grouping
 from workers.methods._nave_kmeans import _inertia, cluster
 from workers.methods._nave_maps import _adjusted_rand, match_labels, resample_labels
 from workers.methods._nave_nested import _align_colours, _ward_tables, palette_order
+from workers.methods._nave_params import Params
 from workers.methods._nave_report import FLOOR_TITLES, Report, percent
 from workers.methods._nave_source import Source, make_sheets
 from workers.methods._nave_take import NATIVE_FALLBACK, Taker, View, model_view, native_view, takes_any_size
-
-if TYPE_CHECKING:
-    from workers.methods.nave import Params
 
 Labels = NDArray[np.int64]
 FLOOR_ORDER = ("rgb", "rgb_xy", "grid", "random")
