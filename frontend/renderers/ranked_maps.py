@@ -11,7 +11,8 @@ from typing import Any
 from dash import html
 from dash.development.base_component import Component
 
-from backend.contract.results import Manifest, Region, Scalar
+from backend.contract.results import Manifest, Region
+from frontend.components.answers import Answer, both_answers
 from frontend.components.bars import bar, paired_strip
 from frontend.components.icons import icon
 from frontend.components.tables import group_swatch
@@ -84,39 +85,15 @@ def _quality(manifest: Manifest) -> Component:
     return html.P(sentence, className="v-note v-fidelity", **{"data-testid": "fidelity"})
 
 
-def _answers(manifest: Manifest) -> Component:
+def _answers(manifest: Manifest) -> Component | None:
     """Returns both answers to this picture and whether they agree."""
     given = manifest.scalars
     chance = next((item.score for item in manifest.classes if item.label == given.get("answer")), None)
-    rows = [
-        _answer("Explainer", given.get("answer"), chance, own=True),
-        _answer(manifest.model_title, given.get("base_answer"), given.get("base_probability"), own=False),
-    ]
-    return html.Div(
-        [html.Div(rows, className="v-answers"), _verdict(given.get("agree"))], className="v-strip is-answers"
+    answers = (
+        Answer("Explainer", given.get("answer"), chance, own=True),
+        Answer(manifest.model_title, given.get("base_answer"), given.get("base_probability")),
     )
-
-
-def _answer(who: str, answer: Scalar, probability: Scalar, *, own: bool) -> Component:
-    name = class_name(str(answer))
-    share = float(probability) if isinstance(probability, int | float) else None
-    return html.Div(
-        [
-            html.Span(who, className="v-answer-who", title=who),
-            html.Span(name, className="v-bar-label", title=name),
-            bar(share or 0.0, strong=own),
-            html.B("–" if share is None else number(share)),
-        ],
-        className="v-answer" + (" is-strong" if own else ""),
-    )
-
-
-def _verdict(agree: Scalar) -> Component:
-    if agree is None:
-        return html.Span("not comparable", className="v-verdict")
-    if agree:
-        return html.Span([icon("check", size=13), "agree"], className="v-verdict is-same")
-    return html.Span([icon("warning", size=13), "disagree"], className="v-verdict is-different")
+    return both_answers(answers, given.get("agree"))
 
 
 def _contributions(manifest: Manifest) -> Component:

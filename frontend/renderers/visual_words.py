@@ -8,8 +8,7 @@ from dash import html
 from dash.development.base_component import Component
 
 from backend.contract.results import Encoding, Layer, Manifest, Region, Scalar
-from frontend.components.bars import bar
-from frontend.components.icons import icon
+from frontend.components.answers import Answer, both_answers
 from frontend.components.panel import panel
 from frontend.components.words import class_name, number, percent
 from frontend.renderers.parts import cautions, details, limits, reading
@@ -133,39 +132,11 @@ def _classes(manifest: Manifest, rows: list[dict[str, Scalar]]) -> list[dict[str
 
 def _answers(manifest: Manifest) -> Component | None:
     given = manifest.scalars
-    rows = [
-        _answer("Word book", given.get("answer"), given.get("probability"), own=True),
-        _answer("Model", given.get("base_answer"), given.get("base_probability"), own=False),
-    ]
-    shown = [row for row in rows if row is not None]
-    if not shown:
-        return None
-    return html.Div(
-        [html.Div(shown, className="v-answers"), _verdict(given.get("agree"))], className="v-strip is-answers"
+    answers = (
+        Answer("Word book", given.get("answer"), given.get("probability"), own=True),
+        Answer("Model", given.get("base_answer"), given.get("base_probability")),
     )
-
-
-def _answer(who: str, answer: Scalar, probability: Scalar, *, own: bool) -> Component | None:
-    if answer is None:
-        return None
-    share = float(probability) if isinstance(probability, int | float) else None
-    return html.Div(
-        [
-            html.Span(who, className="v-answer-who", title=who),
-            html.Span(class_name(str(answer)), className="v-bar-label", title=class_name(str(answer))),
-            bar(share or 0.0, strong=own),
-            html.B("–" if share is None else number(share)),
-        ],
-        className="v-answer" + (" is-strong" if own else ""),
-    )
-
-
-def _verdict(agree: Scalar) -> Component:
-    if agree is None:
-        return html.Span("not comparable", className="v-verdict")
-    if agree:
-        return html.Span([icon("check", size=13), "agree"], className="v-verdict is-same")
-    return html.Span([icon("warning", size=13), "disagree"], className="v-verdict is-different")
+    return both_answers(answers, given.get("agree"))
 
 
 def _fidelity(manifest: Manifest) -> Component | None:
