@@ -23,7 +23,7 @@ def rank_correlation(a: Tensor, b: Tensor) -> float:
     for name, values in (("first", a), ("second", b)):
         _validate_map(values, name)
     first, second = _on_coarser_grid(a.double(), b.double())
-    x, y = _average_ranks(first.flatten()), _average_ranks(second.flatten())
+    x, y = average_ranks(first.flatten()), average_ranks(second.flatten())
     x, y = x - x.mean(), y - y.mean()
     norm = torch.linalg.vector_norm(x) * torch.linalg.vector_norm(y)
     return float((x @ y) / norm) if norm > 0 else float("nan")
@@ -85,7 +85,8 @@ def _on_coarser_grid(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def _average_ranks(values: Tensor) -> Tensor:
+def average_ranks(values: Tensor) -> Tensor:
+    """Returns the rank of each value, 1 for the lowest, ties sharing their mean rank: float64, in the same shape."""
     _, inverse, counts = torch.unique(values, return_inverse=True, return_counts=True)
     ends = counts.cumsum(0)
     ranks: Tensor = (ends - (counts - 1) / 2.0).double()[inverse]

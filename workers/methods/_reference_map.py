@@ -6,8 +6,9 @@ the picture that the map marks is hidden, beside the tenth that maps of chance m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,11 +20,14 @@ from backend.contract.results import ClassScore, Encoding, Layer, Scalar, Texts
 from backend.contract.schemas import ModelCard, ModelKind
 from models.preprocessing import Prepared
 from workers.agreement import top_mask
+from workers.engine import is_out_of_memory
 from workers.faithfulness import random_saliency
 from workers.masks import Scene
 from workers.method import Context, MapArray, Result
 from workers.requests import Request
 from workers.substrates import make_substrate
+
+T = TypeVar("T")
 
 HIDDEN_SHARE = 0.1
 CHANCE_MAPS = 4
@@ -132,6 +136,17 @@ def ask(context: Context, *, classes: int = 1) -> Asked:
         for index in kept
     )
     return Asked(prepared, pictures, scores, target, logits)
+
+
+def in_smaller_batches(run: Callable[[int], T], batch: int) -> T:
+    """Returns what ``run(batch size)`` returns; when memory runs out it is run again with half as many pictures."""
+    while True:
+        try:
+            return run(batch)
+        except Exception as error:
+            if not is_out_of_memory(error) or batch == 1:
+                raise
+        batch //= 2  # outside the handler, so that the failed batch is no longer held by its traceback
 
 
 def hidden_tenth(context: Context, asked: Asked, saliency: Tensor) -> tuple[float, float]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from backend.contract.results import Column, Scalar, Table
+from workers.agreement import average_ranks
 from workers.methods._shap_game import Outcome, Round
 from workers.methods._shap_params import FILLINGS
 
@@ -90,5 +91,5 @@ def spearman(one: Floats, two: Floats) -> float | None:
     """Returns the rank correlation, average ranks on ties; ``None`` if one side is constant or has a single value."""
     if len(one) < 2 or not np.ptp(one) or not np.ptp(two):
         return None
-    first, second = (rankdata(values) - (len(values) + 1) / 2 for values in (one, two))
+    first, second = (average_ranks(torch.from_numpy(values)).numpy() - (len(values) + 1) / 2 for values in (one, two))
     return float((first @ second) / np.sqrt((first @ first) * (second @ second)))

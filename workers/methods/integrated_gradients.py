@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from pydantic import Field
 from torch import Tensor
 
 from backend.contract.results import Encoding, ResultKind, Texts
 from backend.contract.schemas import ModelCard, Preset
 from models import taps
-from workers.engine import is_out_of_memory
 from workers.method import Context, Method, Params, Result
-from workers.methods._reference_map import CHECK_PASSES, Asked, Drawn, ask, map_result, no_classes
+from workers.methods._reference_map import (
+    CHECK_PASSES,
+    Asked,
+    Drawn,
+    ask,
+    in_smaller_batches,
+    map_result,
+    no_classes,
+)
 from workers.substrates import make_substrate
 
 MUCH_MISSING = 0.05
@@ -97,16 +103,12 @@ class IntegratedGradients(Method):
 def _attribute(context: Context, asked: Asked, baseline: Tensor, steps: int) -> tuple[Tensor, float]:
     """Returns ``[3, H, W]`` attributions on the CPU and the target's logit on the empty picture."""
     batch = min(context.engine.batch_size, steps)
-    while True:
-        try:
-            return _attribute_in(context, asked, baseline, steps, batch)
-        except Exception as error:
-            if not is_out_of_memory(error) or batch == 1:
-                raise
-        batch //= 2
+    return in_smaller_batches(lambda size: _attribute_in(context, asked, baseline, steps, size), batch)
 
 
 def _attribute_in(context: Context, asked: Asked, baseline: Tensor, steps: int, batch: int) -> tuple[Tensor, float]:
+    from captum.attr import IntegratedGradients as CaptumIntegratedGradients  # here: every worker would wait for it
+
     network, engine = context.model.network, context.engine
     total = 2 * steps + 3 + CHECK_PASSES
 

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.stats import rankdata
 from torch import Tensor
 
 from backend.contract.problems import ProblemCode, ProblemError
 from backend.contract.results import Box, Column, Encoding, Layer, ResultKind, Scalar, Table, Texts
 from backend.contract.schemas import ModelCard
-from workers.agreement import rank_correlation, top_overlap
+from workers.agreement import average_ranks, rank_correlation, top_overlap
 from workers.method import Context, MapArray, Method, Params, Result, Stored
 from workers.methods._stored_maps import choose_layer, resampled, values_of
 
@@ -98,9 +97,7 @@ class MapAgreement(Method):
 
 def to_ranks(values: Tensor) -> Tensor:
     """Returns the rank of each place, 0 (lowest) to 1 (highest), average ranks on ties; a flat map is 0.5."""
-    flat = values.flatten().double().numpy()
-    ranks = (rankdata(flat) - 1) / max(1, len(flat) - 1)
-    return torch.from_numpy(ranks).float().reshape(values.shape)
+    return ((average_ranks(values) - 1) / max(1, values.numel() - 1)).float()
 
 
 def _validate_picture(context: Context, found: list[Stored]) -> None:

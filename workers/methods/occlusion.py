@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from captum.attr import Occlusion as CaptumOcclusion
 from pydantic import Field
 from torch import Tensor
 
 from backend.contract.results import Encoding, ResultKind, Texts
 from backend.contract.schemas import ModelCard, Preset
 from models import taps
-from workers.engine import is_out_of_memory
 from workers.method import Context, Method, Params, Result
-from workers.methods._reference_map import CHECK_PASSES, Asked, Drawn, ask, map_result, no_classes
+from workers.methods._reference_map import (
+    CHECK_PASSES,
+    Asked,
+    Drawn,
+    ask,
+    in_smaller_batches,
+    map_result,
+    no_classes,
+)
 from workers.substrates import make_substrate
 
 REFERENCE_SIZE = (224, 224)
@@ -89,17 +95,12 @@ class Occlusion(Method):
 
 def _attribute(context: Context, asked: Asked, hidden: Tensor) -> Tensor:
     """Returns ``[H, W]``, the mean fall of the probability over the windows that held a pixel."""
-    batch = context.engine.batch_size
-    while True:
-        try:
-            return _attribute_in(context, asked, hidden, batch)
-        except Exception as error:
-            if not is_out_of_memory(error) or batch == 1:
-                raise
-        batch //= 2
+    return in_smaller_batches(lambda size: _attribute_in(context, asked, hidden, size), context.engine.batch_size)
 
 
 def _attribute_in(context: Context, asked: Asked, hidden: Tensor, batch: int) -> Tensor:
+    from captum.attr import Occlusion as CaptumOcclusion  # here: every worker would wait for it at its start
+
     network, engine = context.model.network, context.engine
     window, step = _pixels(asked.size, context.params)
     total = _windows(asked.size, context.params) + 2 + CHECK_PASSES

@@ -20,7 +20,7 @@ from models.loader import LoadedModel
 from tests.fakes_engine import Constant, make_context, make_model, noise_picture
 from tests.fakes_models import BlockEvidence, as_loaded
 from workers.method import Context, Method, Result
-from workers.methods._reference_map import CHECK_PASSES
+from workers.methods._reference_map import CHECK_PASSES, in_smaller_batches
 from workers.methods.attention_rollout import AttentionRollout, AttentionRolloutParams, roll_out
 from workers.methods.grad_cam import GradCam, GradCamParams
 from workers.methods.integrated_gradients import IntegratedGradients, IntegratedGradientsParams
@@ -298,3 +298,20 @@ class Differentiable(nn.Module):
 
 def attention_layers(network: nn.Module) -> list[Any]:
     return [module for module in network.modules() if hasattr(module, "fused_attn")]
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_one_picture_that_does_not_fit_is_the_end() -> None:
+    tried: list[int] = []
+
+    def run_some(batch: int, *, fits: int) -> int:
+        tried.append(batch)
+        if batch > fits:
+            raise MemoryError
+        return batch
+
+    assert in_smaller_batches(lambda batch: run_some(batch, fits=3), 16) == 2
+    assert tried == [16, 8, 4, 2]
+    with pytest.raises(MemoryError):
+        in_smaller_batches(lambda batch: run_some(batch, fits=0), 2)
+    with pytest.raises(ZeroDivisionError):
+        in_smaller_batches(lambda batch: batch // 0, 8)
